@@ -1,0 +1,3 @@
+"""Driftlock: anomaly detection for OpenTelemetry, measured in bits."""
+
+__version__ = "0.1.0"

@@ -1,0 +1,1 @@
+"""JetStream, the write-ahead log of telemetry. Knows nothing of HTTP."""

@@ -1,0 +1,1 @@
+"""The `driftlock` command: thin commands over the runtime and the library."""

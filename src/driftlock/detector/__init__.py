@@ -1,0 +1,1 @@
+"""The detector role: owns partitions, scores their telemetry, writes anomalies and checkpoints."""

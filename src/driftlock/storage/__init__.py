@@ -1,0 +1,1 @@
+"""PostgreSQL: migrations, named queries, records. Knows nothing of HTTP."""
