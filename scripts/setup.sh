@@ -19,7 +19,7 @@ sys.exit(sys.version_info < (3, 11))
 PY
 [ -x "$venv/bin/python" ] || { echo "Creating $venv"; "$python" -m venv "$venv"; }
 echo "Installing locked requirements ($kind)"
-"$venv/bin/python" -m pip install --quiet --disable-pip-version-check --require-hashes -r "requirements/$kind.lock"
-"$venv/bin/python" -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+"$venv/bin/python" -m pip install -qq --disable-pip-version-check --require-hashes -r "requirements/$kind.lock"
+"$venv/bin/python" -m pip install -qq --disable-pip-version-check --no-deps --no-build-isolation --editable .
 touch "$venv/.$kind"
 [ "$kind" = run ] || touch "$venv/.run"
