@@ -1,0 +1,258 @@
+"""One partition's detection: messages of the log in, findings out, state to checkpoint and restore.
+
+Owns how decoded batches reach the core and what becomes a finding. It knows no sockets, no SQL and no wall
+clock: its time is the received time of the messages, made monotonic. Its state after a message depends on
+the messages before it and the settings alone, so a restored engine that replays the log finds the same.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from driftlock.core.log_stream import LogSettings
+from driftlock.core.verdict import Verdict, WarmUp
+from driftlock.engine.finding import Finding
+from driftlock.engine.metrics import MetricSeries
+from driftlock.engine.registry import (
+    SERIES_SETTLED_EVENTS,
+    StreamEntry,
+    StreamRegistry,
+    dump_entry,
+    load_entry,
+)
+from driftlock.engine.settings import SWEEP_NS, EngineSettings
+from driftlock.signals.batch import LogBatch, PointBatch, Signal, SpanBatch, StreamKey
+from driftlock.signals.logs import decode_logs
+from driftlock.signals.points import decode_points
+from driftlock.signals.spans import decode_spans
+
+ROW_BITS = 22
+"""An event's position is its message's position in the high bits and its row in the low 22: a message of
+at most 4 MiB cannot hold more records."""
+
+BANK_ID = uuid.UUID("00000000-0000-8000-8000-000000000001")
+"""The checkpoint row that holds a partition's metric series, and what names them."""
+
+
+@dataclass(frozen=True, slots=True)
+class StoredState:
+    """A piece of a checkpoint: a stream's entry (kind "stream") or the bank of metric series ("bank")."""
+
+    stream_id: uuid.UUID
+    kind: Literal["stream", "bank"]
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class StreamStatus:
+    """What people are told of a stream."""
+
+    key: StreamKey
+    events: int
+    last_received_ns: int
+    state_bytes: int
+    warm_up: WarmUp
+
+
+class PartitionEngine:
+    """The streams of one partition. Not thread-safe: one owner feeds it, message by message, in order."""
+
+    def __init__(self, settings: EngineSettings) -> None:
+        self._settings = settings
+        self._registry = StreamRegistry(settings.streams_max)
+        self._metrics = MetricSeries(settings.series)
+        self._now_ns = 0
+
+    @property
+    def now_ns(self) -> int:
+        """The partition's clock: the latest received time seen."""
+        return self._now_ns
+
+    @property
+    def refused_events(self) -> int:
+        """Events of streams that found no room."""
+        return self._registry.refused_events
+
+    @property
+    def evicted_streams(self) -> int:
+        """Streams that gave way to others while warming up."""
+        return self._registry.evicted_streams
+
+    def __len__(self) -> int:
+        return len(self._registry)
+
+    def feed(
+        self, kind: str, payload: bytes, *, tenant: str, received_ns: int, position: int
+    ) -> list[Finding]:
+        """Takes one message of the log; returns what it completed and found, in a fixed order.
+
+        `kind` is logs, metrics, traces or tick. Raises MalformedTelemetryError for a payload that is not
+        OTLP; the engine's state is then as it was before.
+        """
+        batch = _decode(kind, payload, tenant=tenant, attributes=self._settings.attributes)
+        previous, self._now_ns = self._now_ns, max(self._now_ns, received_ns)
+        findings: list[Finding] = []
+        if previous and self._now_ns // SWEEP_NS > previous // SWEEP_NS:
+            findings += self._sweep(position)
+        if isinstance(batch, PointBatch):
+            findings += self._feed_points(batch, position)
+        elif batch is not None:
+            findings += self._feed_lines(batch, position)
+        return findings
+
+    @property
+    def waits_for_clock(self) -> bool:
+        """Whether a session is open that only the passing of time will close."""
+        return any(e.detector is not None and e.detector.open_sessions for e in self._registry)
+
+    def _feed_lines(self, batch: LogBatch | SpanBatch, position: int) -> list[Finding]:
+        findings: list[Finding] = []
+        rows_of_streams = _rows_by_stream(batch.stream, len(batch.keys))
+        base = position << ROW_BITS
+        for index, rows in rows_of_streams:
+            key = batch.keys[index]
+            settings = self._line_settings(key.signal)
+            assert settings is not None
+            entry = self._registry.touch(
+                key, settings=settings, events=len(rows), now_ns=self._now_ns, active=base + index
+            )
+            if entry is None or entry.detector is None:
+                continue
+            sessions = _trace_keys(batch.trace_id, rows) if settings.mode == "session" else None
+            verdicts = entry.detector.add(
+                batch.template[rows],
+                batch.canonical.buffer,
+                batch.canonical.offsets[:-1][rows],
+                batch.canonical.offsets[1:][rows],
+                batch.time_ns[rows],
+                base + rows,
+                sessions=sessions,
+                now_ns=self._now_ns,
+            )
+            self._registry.changed(entry)
+            findings += self._alarms(entry, verdicts, position)
+        return findings
+
+    def _feed_points(self, batch: PointBatch, position: int) -> list[Finding]:
+        admitted = np.zeros(len(batch.keys), np.bool_)
+        base = position << ROW_BITS
+        for index, rows in _rows_by_stream(batch.stream, len(batch.keys)):
+            entry = self._registry.touch(
+                batch.keys[index], settings=None, events=len(rows), now_ns=self._now_ns, active=base + index
+            )
+            if entry is not None:
+                admitted[index] = True
+                self._registry.changed(entry)
+        rows = np.flatnonzero(admitted[batch.stream])
+        if not len(rows):
+            return []
+        return self._metrics.observe(
+            batch,
+            rows,
+            position=position,
+            base=base,
+            received_ns=self._now_ns,
+            config_version=self._settings.config_version,
+        )
+
+    def _line_settings(self, signal: Signal) -> LogSettings | None:
+        if signal == "metrics":
+            return None
+        return self._settings.logs if signal == "logs" else self._settings.traces
+
+    def _sweep(self, position: int) -> list[Finding]:
+        """Lets the clock close idle sessions, once a second of log time, in order of stream activity."""
+        findings: list[Finding] = []
+        for entry in list(self._registry):
+            if entry.detector is not None and entry.detector.open_sessions:
+                verdicts = entry.detector.tick(self._now_ns)
+                self._registry.changed(entry)
+                findings += self._alarms(entry, verdicts, position)
+        return findings
+
+    def _alarms(self, entry: StreamEntry, verdicts: Iterable[Verdict], position: int) -> list[Finding]:
+        version = self._settings.config_version
+        return [Finding(entry.key, v, position, self._now_ns, version) for v in verdicts if v.alarm]
+
+    def take_changes(self) -> tuple[list[StoredState], list[uuid.UUID]]:
+        """State that changed since the last call, and streams that are gone: what a checkpoint must write."""
+        changed, removed = self._registry.take_changes()
+        states = [StoredState(entry.key.id, "stream", dump_entry(entry)) for entry in changed]
+        if self._metrics.dirty:
+            states.append(StoredState(BANK_ID, "bank", self._metrics.dump()))
+        return states, removed
+
+    def restore(self, states: Iterable[StoredState], *, now_ns: int) -> None:
+        """Fills a new engine from a checkpoint taken at the clock `now_ns`."""
+        self._now_ns = now_ns
+        entries = []
+        for state in states:
+            if state.kind == "bank":
+                self._metrics.load(state.data)
+            else:
+                entries.append(load_entry(state.data, self._line_settings))
+        self._registry.restore(entries)
+
+    def statuses(self, stream_ids: Iterable[uuid.UUID] | None = None) -> list[StreamStatus]:
+        """What people are told of the streams (of those given, or of all)."""
+        wanted = None if stream_ids is None else set(stream_ids)
+        return [_status(e) for e in self._registry if wanted is None or e.key.id in wanted]
+
+    def baseline(self, key: StreamKey) -> tuple[str, bytes] | None:
+        """A line stream's present baseline: its content hash and the bytes, or None for metric streams."""
+        entry = self._registry.get(key)
+        if entry is None or entry.detector is None:
+            return None
+        return entry.detector.baseline_ref, entry.detector.baseline_bytes()
+
+
+def _decode(
+    kind: str, payload: bytes, *, tenant: str, attributes: tuple[str, ...]
+) -> LogBatch | SpanBatch | PointBatch | None:
+    if kind == "logs":
+        return decode_logs(payload, tenant=tenant, attributes=attributes)
+    if kind == "traces":
+        return decode_spans(payload, tenant=tenant, attributes=attributes)
+    if kind == "metrics":
+        return decode_points(payload, tenant=tenant, attributes=attributes)
+    return None
+
+
+def _status(entry: StreamEntry) -> StreamStatus:
+    detector = entry.detector
+    if detector is not None:
+        return StreamStatus(
+            entry.key, entry.events, entry.last_received_ns, detector.state_bytes, detector.warm_up
+        )
+    seen = min(entry.events, SERIES_SETTLED_EVENTS)
+    phase = "ready" if entry.settled else "learning"
+    warm_up = WarmUp(phase, entry.events, SERIES_SETTLED_EVENTS, seen, 1.0 / (1 + seen))
+    return StreamStatus(entry.key, entry.events, entry.last_received_ns, 0, warm_up)
+
+
+def _rows_by_stream(
+    stream: npt.NDArray[np.int32], streams: int
+) -> Iterator[tuple[int, npt.NDArray[np.int64]]]:
+    """For each stream that occurs, in the order of `keys`, its row numbers in order."""
+    if not len(stream):
+        return
+    if streams == 1:
+        yield 0, np.arange(len(stream), dtype=np.int64)
+        return
+    order = np.argsort(stream, kind="stable")
+    bounds = np.searchsorted(stream[order], np.arange(streams + 1))
+    for index in range(streams):
+        if bounds[index] < bounds[index + 1]:
+            yield index, order[bounds[index] : bounds[index + 1]]
+
+
+def _trace_keys(trace_id: npt.NDArray[np.uint8], rows: npt.NDArray[np.int64]) -> Sequence[bytes]:
+    """The trace id of each row in hex, the key of its unit."""
+    digits = trace_id[rows].tobytes().hex().encode()
+    return [digits[i : i + 32] for i in range(0, len(digits), 32)]

@@ -1,0 +1,28 @@
+"""What an engine is told: the detection settings of each signal, and the bounds on what it keeps."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from driftlock.core.log_stream import LogSettings
+from driftlock.core.series import SeriesSettings
+
+STREAMS_PER_PARTITION_MAX = 2_048
+SWEEP_NS = 1_000_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class EngineSettings:
+    """Settings of one partition's engine; the bounds are a partition's, so that no result depends on how
+    many processes share the work.
+
+    `attributes` are the resource attributes that split streams beside `service.name`. `logs` holds for log
+    streams (blocks), `traces` for spans and LLM calls (a unit is a trace), `series` for metrics.
+    """
+
+    attributes: tuple[str, ...] = ()
+    logs: LogSettings = field(default_factory=LogSettings)
+    traces: LogSettings = field(default_factory=lambda: LogSettings(mode="session"))
+    series: SeriesSettings = field(default_factory=SeriesSettings)
+    streams_max: int = STREAMS_PER_PARTITION_MAX
+    config_version: int = 1
