@@ -1,0 +1,259 @@
+"""Every setting of Driftlock, once.
+
+A setting has one name: the field `api_port` is the flag `--api-port`, the environment variable
+`DRIFTLOCK_API_PORT` and the key `api_port` of the TOML file. A flag beats the environment, which beats the
+file, which beats the default. `docs/reference/settings.md` is generated from here.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Annotated, Any, Literal, get_type_hints
+
+from cyclopts import Group, Parameter, Token
+from cyclopts.validators import Number
+
+from driftlock.errors import UsageError
+from driftlock.runtime.datafolder import FREE_BYTES_MIN, default_data_dir
+
+PREFIX = "DRIFTLOCK_"
+PARTITIONS_MAX = 1024  # a partition is a subject, a lock and an engine: thousands cost more than they share
+
+_MIB = 1024**2
+_GIB = 1024**3
+
+_PLACES = Group("Where it listens and stores", sort_key=1)
+_PROCESSES = Group("Processes", sort_key=2)
+_DETECTION = Group("Detection", sort_key=3)
+_LIMITS = Group("Limits", sort_key=4)
+_LOGGING = Group("Logging", sort_key=5)
+
+
+def _option(
+    group: Group, text: str, *, least: float | None = None, most: float | None = None, **more: Any
+) -> Parameter:
+    checks = Number(gte=least, lte=most) if least is not None or most is not None else ()
+    return Parameter(group=group, help=text, validator=checks, **more)
+
+
+def _names(_: object, tokens: Sequence[Token]) -> tuple[str, ...]:
+    """Names separated by commas; a TOML list arrives as one token an item."""
+    parts = (part.strip() for token in tokens for part in token.value.split(","))
+    return tuple(part for part in parts if part)
+
+
+def _port(text: str) -> Parameter:
+    return _option(_PLACES, text, least=1, most=65535)
+
+
+@Parameter(name="*")
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """What a running Driftlock is told. Sizes end in `_bytes`, times in `_s` (seconds)."""
+
+    data_dir: Annotated[
+        Path | None,
+        _option(
+            _PLACES,
+            "Folder for everything that must survive a restart. Without it: /var/lib/driftlock for root, "
+            "else ~/.local/share/driftlock.",
+        ),
+    ] = None
+    host: Annotated[
+        str, _option(_PLACES, "Address to listen on; 0.0.0.0 for every network of this machine.")
+    ] = "127.0.0.1"
+    api_port: Annotated[int, _port("Port of the REST API, the event stream and the metrics.")] = 8080
+    otlp_grpc_port: Annotated[int, _port("Port for OTLP over gRPC.")] = 4317
+    otlp_http_port: Annotated[int, _port("Port for OTLP over HTTP.")] = 4318
+    database_url: Annotated[
+        str | None,
+        _option(
+            _PLACES,
+            "PostgreSQL to use, postgresql://user:password@host:port/name. Without it: an embedded one.",
+        ),
+    ] = None
+    nats_url: Annotated[
+        str | None,
+        _option(
+            _PLACES, "NATS server with JetStream to use, nats://token@host:port. Without it: an embedded one."
+        ),
+    ] = None
+    dev_api_key: Annotated[
+        str | None,
+        _option(
+            _PLACES,
+            "A fixed key with the role admin, for development. Refused unless the API listens on loopback.",
+        ),
+    ] = None
+
+    detector_workers: Annotated[
+        int | None,
+        _option(_PROCESSES, "Detector processes. Without it: one a core.", least=0, most=1024),
+    ] = None
+    collector_workers: Annotated[
+        int, _option(_PROCESSES, "Collector processes, which share the OTLP ports.", least=0, most=1024)
+    ] = 1
+    partitions: Annotated[
+        int,
+        _option(
+            _PROCESSES,
+            "Parts of the log that detectors share. Fixed once telemetry was received.",
+            least=1,
+            most=PARTITIONS_MAX,
+        ),
+    ] = 32
+    checkpoint_interval_s: Annotated[
+        float, _option(_PROCESSES, "A detector keeps its state this often.", least=0.1, most=3600)
+    ] = 15.0
+
+    stream_attributes: Annotated[
+        tuple[str, ...],
+        _option(
+            _DETECTION,
+            "Resource attributes that split streams beside service.name, separated by commas.",
+            converter=_names,
+            n_tokens=1,
+            negative=(),
+        ),
+    ] = ()
+    baseline_size: Annotated[
+        int, _option(_DETECTION, "Events that a log stream's baseline holds.", least=10, most=1_000_000)
+    ] = 400
+    window_size: Annotated[
+        int, _option(_DETECTION, "Events in the window under test.", least=2, most=100_000)
+    ] = 50
+    hop_size: Annotated[
+        int, _option(_DETECTION, "Events from one window to the next.", least=1, most=100_000)
+    ] = 25
+    p_value_threshold: Annotated[
+        float, _option(_DETECTION, "Verdicts above this p-value are not significant.", least=1e-9, most=0.5)
+    ] = 0.05
+    session_idle_s: Annotated[
+        float, _option(_DETECTION, "A session or trace without events for so long is complete.", least=0.1)
+    ] = 30.0
+
+    request_bytes_max: Annotated[
+        int,
+        _option(
+            _LIMITS, "Largest OTLP request, after decompression, in bytes.", least=1024, most=2 * _GIB - 1
+        ),
+    ] = 64 * _MIB
+    inflight_bytes_max: Annotated[
+        int,
+        _option(
+            _LIMITS, "OTLP bytes a collector holds at once; beyond, clients are told to retry.", least=_MIB
+        ),
+    ] = 256 * _MIB
+    streams_max: Annotated[
+        int, _option(_LIMITS, "Streams kept at once, over all partitions.", least=1, most=100_000_000)
+    ] = 65_536
+    log_bytes_max: Annotated[
+        int, _option(_LIMITS, "Telemetry kept in the log, in bytes; the oldest goes first.", least=16 * _MIB)
+    ] = 8 * _GIB
+    sse_connections_max: Annotated[
+        int, _option(_LIMITS, "Open event streams an API process.", least=0, most=1_000_000)
+    ] = 1000
+    rate_limit_per_minute: Annotated[
+        int, _option(_LIMITS, "API requests a minute for a key without a limit of its own.", least=1)
+    ] = 100
+    disk_free_bytes_min: Annotated[
+        int, _option(_LIMITS, "Free bytes that the data folder's disk must have at start.", least=0)
+    ] = FREE_BYTES_MIN
+
+    log_level: Annotated[
+        Literal["debug", "info", "warning", "error"], _option(_LOGGING, "How much to log.")
+    ] = "info"
+    log_format: Annotated[Literal["text", "json"], _option(_LOGGING, "Lines for people, or JSON lines.")] = (
+        "text"
+    )
+
+    @property
+    def folder(self) -> Path:
+        """The data folder, chosen or default."""
+        return self.data_dir or default_data_dir()
+
+    @property
+    def detectors(self) -> int:
+        """How many detector processes to run."""
+        return self.detector_workers if self.detector_workers is not None else os.cpu_count() or 1
+
+    def check(self) -> None:
+        """Raise UsageError where settings that are each valid do not go together."""
+        if not self.baseline_size >= self.window_size >= self.hop_size:
+            raise UsageError(
+                f"The sizes do not fit: baseline {self.baseline_size}, window {self.window_size}, "
+                f"hop {self.hop_size}.",
+                hint="Choose baseline_size ≥ window_size ≥ hop_size.",
+            )
+        ports = (self.api_port, self.otlp_grpc_port, self.otlp_http_port)
+        if len(set(ports)) != len(ports):
+            raise UsageError(f"api_port, otlp_grpc_port and otlp_http_port must differ, they are {ports}.")
+        if self.inflight_bytes_max < self.request_bytes_max:
+            raise UsageError("inflight_bytes_max must be at least request_bytes_max.")
+        if self.dev_api_key is not None and not is_loopback(self.host):
+            raise UsageError(
+                f"dev_api_key is for loopback only, and the API would listen on {self.host}.",
+                hint="Make a key instead: driftlock keys create NAME --role admin.",
+            )
+
+    def environment(self) -> dict[str, str]:
+        """The same settings as environment variables, for the role processes that a supervisor starts."""
+        values = {field.name: getattr(self, field.name) for field in fields(self)}
+        return {environment_name(name): _text(v) for name, v in values.items() if v not in (None, ())}
+
+
+@dataclass(frozen=True, slots=True)
+class Documented:
+    """One setting as the reference shows it."""
+
+    name: str
+    kind: str
+    default: str
+    text: str
+    group: str
+
+
+def documented() -> list[Documented]:
+    """Every setting with what its help says, in order."""
+    hints = get_type_hints(Settings, include_extras=True)
+    return [_documented(field.name, hints[field.name], field.default) for field in fields(Settings)]
+
+
+def environment_name(name: str) -> str:
+    return PREFIX + name.upper()
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine can reach a server that listens on `host`."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _documented(name: str, hint: Any, default: object) -> Documented:
+    kind, parameter = hint.__origin__, hint.__metadata__[0]
+    told = "" if default in (None, ()) else _text(default)
+    group = parameter.group[0] if isinstance(parameter.group, tuple) else parameter.group
+    return Documented(name, _kind(kind), told, str(parameter.help or ""), str(group.name))
+
+
+def _kind(kind: Any) -> str:
+    choices = getattr(kind, "__args__", ())
+    if choices and all(isinstance(choice, str) for choice in choices):
+        return " or ".join(choices)
+    text = getattr(kind, "__name__", "") if not choices else str(kind)
+    for name, plain in (("int", "whole number"), ("float", "number"), ("Path", "path"), ("tuple", "names")):
+        if name in text:
+            return plain
+    return "text"
+
+
+def _text(value: object) -> str:
+    return ",".join(value) if isinstance(value, tuple) else str(value)
