@@ -203,7 +203,7 @@ CREATE TABLE detection_config (
 CREATE UNIQUE INDEX detection_config_one_active ON detection_config (tenant_id) WHERE active;
 INSERT INTO detection_config
     (version, active, ncd_threshold, p_value_threshold, baseline_size, window_size, hop_size)
-VALUES (1, true, 0.3, 0.05, 400, 50, 10);
+VALUES (1, true, 0.3, 0.05, 400, 50, 25);
 
 CREATE TABLE performance_metrics (
     id          bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
