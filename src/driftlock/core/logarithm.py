@@ -1,6 +1,6 @@
 """A binary logarithm whose bits do not depend on the CPU or the C library.
 
-Owns `log2` and `asinh`, made of exact bit operations and IEEE + − × ÷ √ alone: libm's own differ between
+Owns `log2`, `exp2` and `asinh`, made of exact bit operations and IEEE + − × ÷ √ alone: libm differs between
 versions and CPUs, and evidence is recomputed bit for bit elsewhere. Knows nothing of what is measured.
 """
 
@@ -47,6 +47,25 @@ def log2(x: float) -> float:
     series = series * q + 1.0 / 5.0
     series = series * q + 1.0 / 3.0
     return float(exponent) + _TWO_OVER_LN2 * (s + s * q * series)
+
+
+@numba.njit(cache=True, error_model="numpy")
+def exp2(x: float) -> float:
+    """2 to the power `x`, within 4 units in the last place; 0 below −1022 and infinite from 1024.
+
+    Splits x into its floor, which becomes the exponent's bits, and a rest below 1, whose Taylor series
+    reaches double precision with eighteen terms.
+    """
+    if x < -1022.0:
+        return 0.0
+    if x >= 1024.0:
+        return math.inf
+    whole = math.floor(x)
+    rest = _LN2 * (x - whole)
+    value = 1.0
+    for k in range(18, 0, -1):
+        value = 1.0 + value * rest / k
+    return float(value * np.int64((np.int64(whole) + np.int64(1023)) << np.int64(52)).view(np.float64))
 
 
 @numba.njit(cache=True, error_model="numpy")

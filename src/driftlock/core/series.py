@@ -1,0 +1,311 @@
+"""Numeric series by the thousand: points in, verdicts out, one owner.
+
+Owns the bank of series: admission, growth, verdict columns, snapshots. The coder itself is
+`series_kernel`, the loop over rows `series_rows`, the layout of a state `series_state`, the words
+`series_text`. Knows nothing of metrics, names or transport.
+
+The p-value of a point: the null is that the maxima of the score over blocks of 64 consecutive points of this
+series are exchangeable, the current block's among them. Then a block holds a point with p ≤ α with a
+probability of at most α, however the points within a block depend on each other. It is a rank among the
+series' own past blocks, (1 + those that reached as much) / (1 + all), so never 0 and valid without a model;
+it assumes that what remains dependent reaches no farther than a block, and that the score's own scale has
+settled. Conformal: Vovk, Gammerman and Shafer, "Algorithmic learning in a random world" (2005), ch. 2.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, fields
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from driftlock.core import series_rows as kernels
+from driftlock.core.series_kernel import TAIL_BLOCK_POINTS
+from driftlock.core.series_state import LAYOUT, STATE, STATE_BYTES
+from driftlock.core.series_text import explain_point
+from driftlock.core.series_time import times_in_ns
+from driftlock.core.verdict import WarmUp
+from driftlock.errors import UsageError
+
+SERIES_LIMIT = 10_000_000
+_FIRST_ROWS = 64
+_MAGIC = b"DLSERIES"
+
+SCORED = kernels.SCORED
+WARMING = kernels.WARMING
+NO_INCREMENT = kernels.NO_INCREMENT
+NOT_FINITE = kernels.NOT_FINITE
+REFUSED = kernels.REFUSED
+
+
+@dataclass(frozen=True, slots=True)
+class SeriesSettings:
+    """What an operator may choose about numeric series.
+
+    `p_value_threshold` is the greatest p-value of an alarm and `alarm_bits` the least score;
+    `warm_up_points` are learned before anything is scored; `series_max` bounds the bank (about 4 KB each).
+    """
+
+    p_value_threshold: float = 0.05
+    alarm_bits: float = 6.0
+    warm_up_points: int = 128
+    series_max: int = 100_000
+
+    def __post_init__(self) -> None:
+        if not 0.0 < self.p_value_threshold < 1.0:
+            raise UsageError(f"p_value_threshold must lie between 0 and 1, not {self.p_value_threshold}")
+        if not (math.isfinite(self.alarm_bits) and self.alarm_bits >= 0.0):
+            raise UsageError(f"alarm_bits must be a number of bits, 0 or more, not {self.alarm_bits}")
+        if not 32 <= self.warm_up_points <= 1_000_000:
+            raise UsageError(f"warm_up_points must lie between 32 and 1000000, not {self.warm_up_points}")
+        if not 1 <= self.series_max <= SERIES_LIMIT:
+            raise UsageError(f"series_max must lie between 1 and {SERIES_LIMIT}, not {self.series_max}")
+
+
+@dataclass(frozen=True, slots=True)
+class SeriesVerdicts:
+    """Parallel columns, one row for each point handed in.
+
+    `status` tells what became of the point: SCORED, WARMING (learned, not judged), NO_INCREMENT (a counter's
+    first reading, or time that does not advance), NOT_FINITE (ignored) or REFUSED (no room for the series).
+    Only scored points have a `score` (bits, 0 or more), `anomaly_score` (in [0, 1], comparable between
+    series, above 0 only where an episode opens or grows), `p_value` (else 1) and `alarm`. `surprise_bits` is
+    what the point costs above the series' mean point. `expected`, `low` and `high` are the prediction and
+    a band that 95 % of points keep in the long run, in the unit of `value`, which is the reading or, for a
+    counter, its rate a second; NaN where nothing was predicted. `parts` (k, 5) sum to the score: code,
+    value, short shape, long shape, recurrence. `calibration_size` counts the blocks behind the p-value.
+    """
+
+    status: npt.NDArray[np.uint8]
+    score: npt.NDArray[np.float64]
+    anomaly_score: npt.NDArray[np.float64]
+    p_value: npt.NDArray[np.float64]
+    surprise_bits: npt.NDArray[np.float64]
+    alarm: npt.NDArray[np.bool_]
+    value: npt.NDArray[np.float64]
+    expected: npt.NDArray[np.float64]
+    low: npt.NDArray[np.float64]
+    high: npt.NDArray[np.float64]
+    parts: npt.NDArray[np.float64]
+    calibration_size: npt.NDArray[np.uint32]
+
+    def __len__(self) -> int:
+        return len(self.status)
+
+
+class SeriesBank:
+    """Thousands of series under 64-bit ids. Not thread-safe: one owner feeds it.
+
+    A verdict depends on the earlier points of its own series and on the settings alone, so it does not
+    matter how rows are cut into calls or mixed between series. A full bank refuses new series.
+    """
+
+    def __init__(self, settings: SeriesSettings) -> None:
+        self._settings = settings
+        self._held = 0
+        self._state = np.zeros(0, STATE)
+        self._dirty = np.zeros(0, np.bool_)
+        self._ids = np.zeros(0, np.uint64)
+        self._table_id = np.zeros(0, np.uint64)
+        self._table_row = np.zeros(0, np.int32)
+        self._enlarge_table()
+
+    @property
+    def settings(self) -> SeriesSettings:
+        """The settings in force."""
+        return self._settings
+
+    @property
+    def state_bytes(self) -> int:
+        """Bytes held: states, and the table that finds them."""
+        arrays = (self._state, self._dirty, self._ids, self._table_id, self._table_row)
+        return sum(array.nbytes for array in arrays)
+
+    def __len__(self) -> int:
+        return self._held
+
+    def __contains__(self, series: int) -> bool:
+        return self._row(series) >= 0
+
+    def observe(
+        self,
+        series: npt.NDArray[np.uint64],
+        time_ns: npt.NDArray[np.int64],
+        value: npt.NDArray[np.float64],
+        cumulative: npt.NDArray[np.bool_],
+    ) -> SeriesVerdicts:
+        """Scores the rows in order, each against its series' past, then learns them.
+
+        `time_ns` since 1970, for the season of the day and counters' rates; `cumulative` marks readings of
+        a counter. Raises nothing for any values; see `SeriesVerdicts.status`.
+        """
+        size = len(series)
+        assert len(time_ns) == size
+        assert len(value) == size
+        assert len(cumulative) == size
+        out = np.zeros(size, kernels.OUTPUT)
+        rows = self._rows(np.ascontiguousarray(series, np.uint64))
+        self._dirty[rows[rows >= 0]] = True
+        kernels.observe_rows(
+            self._state,
+            rows,
+            np.ascontiguousarray(time_ns, np.int64),
+            np.ascontiguousarray(value, np.float64),
+            np.ascontiguousarray(cumulative, np.bool_),
+            self._settings.warm_up_points,
+            self._settings.alarm_bits,
+            out,
+        )
+        out["alarm"] &= out["p_value"] <= self._settings.p_value_threshold
+        return SeriesVerdicts(**{f.name: out[f.name] for f in fields(SeriesVerdicts)})
+
+    def explain(
+        self, series: int, verdicts: SeriesVerdicts, index: int, *, name: str = "", value: float | None = None
+    ) -> tuple[str, dict[str, Any]]:
+        """One sentence and the structured detail for row `index` of `verdicts`, a point of `series`.
+
+        `name` is what a person calls the series, `value` the reading as it came (a counter's own value).
+        """
+        return explain_point(verdicts, index, name=name or f"series {series:016x}", reading=value)
+
+    def warm_up(self, series: int) -> WarmUp:
+        """How far the series is from its first possible alarm, in points; an unknown one has seen none."""
+        row = self._row(series)
+        seen = int(self._state["seen"][row]) if row >= 0 else 0
+        blocks = int(self._state["tail"][row, 0]) if row >= 0 else 0
+        blocks_needed = math.ceil(1.0 / self._settings.p_value_threshold) - 1
+        needed = self._settings.warm_up_points + blocks_needed * TAIL_BLOCK_POINTS
+        phase = "learning" if seen < self._settings.warm_up_points else "calibrating"
+        if blocks >= blocks_needed and phase != "learning":
+            phase = "ready"
+        return WarmUp(phase, seen, needed, blocks, 1.0 / (1.0 + blocks))
+
+    def dirty(self) -> list[int]:
+        """The series that observed a point since the last `clean`, in order of their first point ever."""
+        return [int(i) for i in self._state["id"][: self._held][self._dirty[: self._held]]]
+
+    def clean(self) -> None:
+        """Forgets which series changed: a checkpoint has them."""
+        self._dirty[:] = False
+
+    def snapshot(self) -> bytes:
+        """The exact state of all series; `restore` continues from it bit for bit."""
+        return _MAGIC + LAYOUT + self._state[: self._held].tobytes()
+
+    @classmethod
+    def restore(cls, settings: SeriesSettings, data: bytes) -> SeriesBank:
+        """The bank that `snapshot` described. Raises UsageError for state of another layout."""
+        states = _states(data)
+        if len(states) > settings.series_max:
+            raise UsageError(
+                f"the snapshot holds {len(states)} series, more than series_max = {settings.series_max}"
+            )
+        bank = cls(settings)
+        bank._admit(states)
+        return bank
+
+    def dump(self, series: int) -> bytes:
+        """One series' exact state, for incremental checkpoints. Raises KeyError for an unknown series."""
+        row = self._row(series)
+        if row < 0:
+            raise KeyError(series)
+        return _MAGIC + LAYOUT + self._state[row : row + 1].tobytes()
+
+    def load(self, series: int, data: bytes) -> None:
+        """Puts one series into the state that `dump` gave. Raises UsageError when it cannot be that."""
+        states = _states(data)
+        if len(states) != 1 or int(states["id"][0]) != series:
+            raise UsageError(f"the state is not that of series {series:016x}")
+        row = self._row(series)
+        if row >= 0:
+            self._state[row] = states[0]
+        elif self._held >= self._settings.series_max:
+            raise UsageError(f"no room for series {series:016x}: series_max = {self._settings.series_max}")
+        else:
+            self._admit(states)
+
+    def _admit(self, states: npt.NDArray[Any]) -> None:
+        rows = self._rows(np.ascontiguousarray(states["id"]))
+        self._state[rows] = states
+
+    def _row(self, series: int) -> int:
+        return int(self._table_row[kernels.place(self._table_id, self._table_row, np.uint64(series))])
+
+    def _rows(self, series: npt.NDArray[np.uint64]) -> npt.NDArray[np.int64]:
+        """Each series' row, −1 where there is no room; new series get a fresh state."""
+        rows = np.empty(len(series), np.int64)
+        before, at = self._held, 0
+        while True:
+            at, self._held = kernels.find_rows(
+                self._table_id,
+                self._table_row,
+                series,
+                at,
+                self._held,
+                self._settings.series_max,
+                rows,
+                self._ids,
+            )
+            if at == len(series):
+                break
+            self._enlarge_table()
+        if self._held > len(self._state):
+            size = min(max(self._held, 2 * len(self._state)), self._settings.series_max)
+            self._state = _grown(self._state, size)
+            self._dirty = _grown(self._dirty, size)
+        self._state["id"][before : self._held] = self._ids[before : self._held]
+        self._state["raw_last"][before : self._held] = np.nan
+        return rows
+
+    def _enlarge_table(self) -> None:
+        slots = max(2 * len(self._table_id), 2 * _FIRST_ROWS)
+        ids = _grown(self._ids, slots // 2)
+        self._table_id = np.zeros(slots, np.uint64)
+        self._table_row = np.full(slots, -1, np.int32)
+        rows = np.empty(self._held, np.int64)
+        known = self._ids[: self._held]
+        kernels.find_rows(self._table_id, self._table_row, known, 0, 0, self._held, rows, ids)
+        self._ids = ids
+
+
+def _grown(array: npt.NDArray[Any], size: int) -> npt.NDArray[Any]:
+    larger = np.zeros(size, array.dtype)
+    larger[: len(array)] = array
+    return larger
+
+
+def _states(data: bytes) -> npt.NDArray[Any]:
+    head = len(_MAGIC) + len(LAYOUT)
+    if data[:head] != _MAGIC + LAYOUT:
+        raise UsageError("the state was written by another version of the series coder")
+    if (len(data) - head) % STATE_BYTES:
+        raise UsageError("the state of the series is cut off")
+    return np.frombuffer(data, STATE, offset=head)
+
+
+def score_series(
+    timestamps: Sequence[str] | npt.NDArray[np.int64],
+    values: Iterable[float] | npt.NDArray[np.float64],
+    *,
+    settings: SeriesSettings | None = None,
+) -> npt.NDArray[np.float64]:
+    """The anomaly score in [0, 1] of each point of one series, given the points before it.
+
+    Comparable between series. `timestamps` are texts (ISO 8601 or numbers since 1970) or nanoseconds.
+    Points that are not finite score 0. Raises InputError for a timestamp that is neither.
+
+    >>> level = [20.0 + (i * 7 % 5) for i in range(600)]
+    >>> level[500] = 90.0
+    >>> scores = score_series([i * 60_000_000_000 for i in range(600)], level)
+    >>> int(scores.argmax())
+    500
+    """
+    value = np.asarray(list(values) if not isinstance(values, np.ndarray) else values, np.float64)
+    time_ns = times_in_ns(timestamps)
+    bank = SeriesBank(settings or SeriesSettings())
+    series = np.zeros(len(value), np.uint64)
+    verdicts = bank.observe(series, time_ns, value, np.zeros(len(value), np.bool_))
+    return verdicts.anomaly_score.copy()

@@ -1,0 +1,320 @@
+"""One step of the prequential coder for a numeric series: score a point, then learn it.
+
+Owns the arithmetic of a step, in compiled leaves that each know one part of the state. Knows no series
+table, no settings, no threshold. Every leaf that scores runs before its state learns the point.
+
+The score of a point is a sum of bits, so that an explanation can split it without remainder:
+
+- `code`: what the point costs above what its series' worst points usually cost, under a mixture of heavy
+  tailed predictors (last value, fast and slow mean, mean of this time of day);
+- `value`, `short`, `long`: how far the value, the shape of the last 12 and of the last 144 points lie from
+  all that a small dictionary remembers, which is Lempel and Ziv's idea carried to numbers;
+- less `recurrence`: the logarithm of how often the series' own past blocks reached as much.
+
+A Student t of 3 degrees of freedom, since its density needs no power function. Prequential: Dawid,
+"Statistical theory: the prequential approach", JRSS A 147 (1984). Mixture: Herbster and Warmuth, "Tracking
+the best expert", Machine Learning 32 (1998).
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numba
+import numpy as np
+
+from driftlock.core.logarithm import asinh, log2
+from driftlock.core.series_state import (
+    ENTRIES,
+    EPISODE_PEAKS,
+    EXPERTS,
+    LONG_BLOCKS,
+    SEASON_BUCKETS,
+    SHORT_BLOCKS,
+    TAIL_BINS,
+)
+
+Record = Any
+"""A scalar record of `series_state.STATE`: numba types it, mypy cannot."""
+
+kernel = numba.njit(cache=True, error_model="numpy")
+
+SEASON_BUCKET_NS = 86_400_000_000_000 // SEASON_BUCKETS
+LEAD_POINTS = 30
+"""Points before squared errors are capped and peaks are calibrated: scales must first find themselves."""
+SHORT_POINTS = 2  # a block of the short shape
+LONG_POINTS = 12  # a block of the long shape
+CODE_BLOCK_POINTS = 50
+TAIL_BLOCK_POINTS = 64
+"""Points of a block whose maximum is one observation of the tail: the unit of the p-value's null."""
+VALUE_BOUND = 1e15
+"""Normalised values beyond are cut to it, so that squares and 32-bit entries stay finite."""
+TAIL_BLOCKS_MAX = 32_768
+"""At this many blocks all counts are halved: the 16-bit counts cannot overflow, the past fades slowly."""
+
+_STUDENT = 0.3675525969478614  # 2 / (π √3): the density of Student's t with 3 degrees of freedom at 0
+_SHARE = 0.005  # weight every expert keeps, so that a regime that returns finds its expert alive
+_ERROR_RATE_MIN = 0.013
+_SEASON_RATE_MIN = 0.15
+_BITS_RATE_MIN = 2.31e-4  # half-life of 3,000 points
+_VIGILANCE_VALUE = 0.03
+_VIGILANCE_SHORT = 0.045
+_VIGILANCE_LONG = 0.15
+_ENTRY_RATE = 0.05
+_CODE_BITS_MAX = 64.0
+_BAND_MISS = 0.05
+_BAND_RATE = 0.02
+
+
+@kernel
+def predictions(r: Record, bucket: int, means: Any) -> None:
+    """Writes the experts' means: last value, fast mean, slow mean, mean of this time of day."""
+    means[0] = r.last
+    means[1] = r.mean_fast
+    means[2] = r.mean_slow
+    means[3] = np.float64(r.season[bucket]) if r.season_seen[bucket] > 0 else r.mean_fast
+
+
+@kernel
+def code_length(r: Record, y: float, means: Any) -> float:
+    """Bits of `y` under the mixture; updates the experts' weights and errors. Needs a range above 0."""
+    floor = 1e-5 * max(r.high - r.low, 1e-3)
+    density = 0.0
+    for j in range(EXPERTS):
+        scale = math.sqrt(r.square[j]) + floor
+        u = (y - means[j]) / scale
+        tail = 1.0 + u * u / 3.0
+        r.weight[j] *= max(_STUDENT / (scale * tail * tail), 1e-100)
+        density += r.weight[j]
+    rate = max(_ERROR_RATE_MIN, 1.0 / (r.seen + 1))
+    for j in range(EXPERTS):
+        r.weight[j] = (1.0 - EXPERTS * _SHARE) * r.weight[j] / density + _SHARE
+        error = (y - means[j]) * (y - means[j])
+        if r.seen > LEAD_POINTS:
+            error = min(error, 9.0 * r.square[j] + floor * floor)
+        r.square[j] += rate * (error - r.square[j])
+    return -log2(density)
+
+
+@kernel
+def standardise(r: Record, bits: float) -> float:
+    """The code length in deviations from the series' own mean code length, which then learns it."""
+    deviation = math.sqrt(r.bits_square)
+    z = (bits - r.bits_mean) / (deviation + 0.05)
+    delta = bits - r.bits_mean
+    if r.seen > 20:
+        delta = min(max(delta, -3.0 * deviation), 3.0 * deviation)
+    rate = max(_BITS_RATE_MIN, 1.0 / (r.seen + 1))
+    r.bits_mean += rate * delta
+    r.bits_square += rate * (delta * delta - r.bits_square)
+    return float(z)
+
+
+@kernel
+def above_peaks(r: Record, z: float) -> float:
+    """How far `z` exceeds the usual maximum of a block, in the scale of such maxima; learns the maxima."""
+    excess = min(max(0.0, (z - r.peak_place) / r.peak_scale + 5.0), _CODE_BITS_MAX)
+    r.peak_block = max(r.peak_block, z)
+    if (r.seen - LEAD_POINTS) % CODE_BLOCK_POINTS == 0:
+        delta = min(r.peak_block - r.peak_place, 2.0 * r.peak_scale)
+        r.peak_place += 0.05 * delta
+        r.peak_scale = max(r.peak_scale + 0.05 * (1.25 * abs(delta) - r.peak_scale), 0.05)
+        r.peak_block = -1e9
+    return float(excess)
+
+
+@kernel
+def oldest(used: Any) -> int:
+    """The entry to give up: an empty one, else the least recently used."""
+    best = 0
+    for j in range(1, ENTRIES):
+        if used[j] < used[best]:
+            best = j
+    return best
+
+
+@kernel
+def novelty(entries: Any, used: Any, y: float, span: float, now: int) -> float:
+    """Distance of `y` to the nearest entry over `span`; remembers it when far, else moves its entry closer.
+
+    Empty entries are infinite. The minimum runs over the distances' bit patterns, whose order as integers
+    is their order as numbers: integer minima compile to vector code, ordered float minima do not.
+    """
+    single = np.float32(y)
+    least = np.int32(0x7F800000)
+    for j in range(ENTRIES):
+        least = min(least, np.float32(abs(entries[j] - single)).view(np.int32))
+    distance = np.float64(np.int32(least).view(np.float32))
+    far = 0.0
+    if distance < np.inf:
+        far = distance / span if span > 0.0 else 0.0
+    if distance == np.inf or far > _VIGILANCE_VALUE:
+        place = oldest(used)
+        entries[place] = single
+    else:
+        place = 0
+        while np.float32(abs(entries[place] - single)).view(np.int32) != least:
+            place += 1
+        entries[place] += _ENTRY_RATE * (y - np.float64(entries[place]))
+    used[place] = now
+    return far
+
+
+@kernel
+def shape_novelty(entries: Any, used: Any, shape: Any, span: float, vigilance: float, now: int) -> float:
+    """As `novelty`, for a shape: root mean squared distance of its blocks. Entries lie as (block, entry)."""
+    distances = np.zeros(ENTRIES, np.float64)
+    size = len(shape)
+    for k in range(size):
+        for j in range(ENTRIES):
+            e = np.float64(entries[k, j]) - np.float64(shape[k])
+            distances[j] += e * e
+    nearest = 0
+    for j in range(1, ENTRIES):
+        if distances[j] < distances[nearest]:
+            nearest = j
+    distance = distances[nearest]
+    far = 0.0 if distance == np.inf else math.sqrt(distance / size) / span
+    is_new = distance == np.inf or far > vigilance
+    place = oldest(used) if is_new else nearest
+    for k in range(size):
+        if is_new:
+            entries[k, place] = shape[k]
+        else:
+            entries[k, place] += _ENTRY_RATE * (np.float64(shape[k]) - np.float64(entries[k, place]))
+    used[place] = now
+    return far
+
+
+@kernel
+def push(shape: Any, value: float) -> None:
+    """Moves the shape one block on."""
+    for k in range(len(shape) - 1):
+        shape[k] = shape[k + 1]
+    shape[len(shape) - 1] = value
+
+
+@kernel
+def value_novelty(r: Record, y: float) -> float:
+    """Novelty of the value in its running range, and again on a logarithmic scale about its slow mean."""
+    span = max(r.high, y) - min(r.low, y)
+    plain = novelty(r.value_entry, r.value_used, y, span, r.seen + 1)
+    delta = y - r.level_mean
+    level = asinh(delta / (r.level_spread + 1e-3 * span)) if span > 0.0 else 0.0
+    rate = max(0.0055, 1.0 / (r.seen + 1))
+    r.level_mean += rate * delta
+    r.level_spread += rate * (abs(delta) - r.level_spread)
+    r.level_low = min(r.level_low, level)
+    r.level_high = max(r.level_high, level)
+    return plain + novelty(r.level_entry, r.level_used, level, r.level_high - r.level_low, r.seen + 1)
+
+
+@kernel
+def short_novelty(r: Record, y: float, span: float) -> float:
+    """Novelty of the shape of the last 6 pairs; a pair is its more extreme value, if that stands out."""
+    if r.seen % SHORT_POINTS != SHORT_POINTS - 1:
+        r.pair_first = y
+        return 0.0
+    middle = 0.5 * (y + r.pair_first)
+    extreme = y if abs(y - r.shape_mean) > abs(r.pair_first - r.shape_mean) else r.pair_first
+    push(r.short_now, middle if abs(extreme - middle) < 0.03 * (r.high - r.low) else extreme)
+    if r.seen + 1 < SHORT_POINTS * SHORT_BLOCKS or r.high <= r.low:
+        return 0.0
+    return shape_novelty(r.short_entry, r.short_used, r.short_now, span, _VIGILANCE_SHORT, r.seen + 1)
+
+
+@kernel
+def long_novelty(r: Record, y: float, span: float) -> float:
+    """Novelty of the shape of the last 12 means of 12 points."""
+    r.long_sum += y / LONG_POINTS
+    if r.seen % LONG_POINTS != LONG_POINTS - 1:
+        return 0.0
+    push(r.long_now, r.long_sum)
+    r.long_sum = 0.0
+    if r.seen + 1 < LONG_POINTS * LONG_BLOCKS or r.high <= r.low:
+        return 0.0
+    return shape_novelty(r.long_entry, r.long_used, r.long_now, span, _VIGILANCE_LONG, r.seen + 1)
+
+
+@kernel
+def learn_means(r: Record, y: float, bucket: int) -> None:
+    """Moves the predictors towards `y`."""
+    r.last = y
+    r.mean_fast += max(0.3, 1.0 / (r.seen + 1)) * (y - r.mean_fast)
+    r.mean_slow += max(0.05, 1.0 / (r.seen + 1)) * (y - r.mean_slow)
+    if r.season_seen[bucket] < 255:
+        r.season_seen[bucket] += 1
+    rate = max(_SEASON_RATE_MIN, 1.0 / r.season_seen[bucket])
+    r.season[bucket] += rate * (y - np.float64(r.season[bucket]))
+
+
+@kernel
+def learn_band(r: Record, distance: float) -> float:
+    """The half-width of the expected band, in the mixture's deviations, then one step of its width.
+
+    The width grows at a miss and shrinks at a hit so that in the long run 5 % miss, whatever the series:
+    Gibbs and Candès, "Adaptive conformal inference under distribution shift", NeurIPS 2021.
+    """
+    factor = r.band_factor
+    missed = 1.0 if distance > factor else 0.0
+    r.band_factor = min(max(factor * (1.0 + _BAND_RATE * (missed - _BAND_MISS)), 1e-3), 1e6)
+    return np.float64(factor)
+
+
+@kernel
+def tail_bin(bits: float) -> int:
+    """Bin of the tail histogram: quarters of a bit to 16 bits, then eighths of an octave."""
+    if bits < 16.0:
+        return int(4.0 * max(bits, 0.0))
+    return min(64 + int(8.0 * (log2(bits) - 4.0)), TAIL_BINS - 1)
+
+
+@kernel
+def blocks_reaching(r: Record, bits: float) -> int:
+    """Past blocks whose maximum reached the bin of `bits`; ties count, which keeps the p-value valid."""
+    return int(r.tail[tail_bin(bits)])
+
+
+@kernel
+def learn_tail(r: Record, bits: float, tested: int) -> None:
+    """Takes `bits` into the block's maximum; a full block becomes one observation of the tail.
+
+    `tested` counts the points before this one that were tested, so that only full blocks are observed.
+    `tail[j]` counts the blocks that reached bin j or a higher one, so `tail[0]` counts all.
+    """
+    r.tail_block = max(r.tail_block, bits)
+    if tested % TAIL_BLOCK_POINTS != TAIL_BLOCK_POINTS - 1:
+        return
+    for j in range(tail_bin(r.tail_block) + 1):
+        r.tail[j] += 1
+    r.tail_block = 0.0
+    if r.tail[0] >= TAIL_BLOCKS_MAX:
+        for j in range(TAIL_BINS):
+            r.tail[j] //= 2
+
+
+@kernel
+def opens_episode(r: Record, bits: float) -> bool:
+    """Whether `bits` is above all scores of the last 8 % of points (50 to 500): only then is it news.
+
+    Keeps the decreasing peaks of that span. When more than there is room for, the smallest stands in for
+    what follows it, which can only suppress.
+    """
+    reach = min(max((r.seen * 8) // 100, 50), 500)
+    kept = 0
+    for j in range(r.peaks):
+        if np.int64(r.peak_at[j]) + reach >= r.seen and np.float64(r.peak_bits[j]) >= bits:
+            r.peak_bits[kept] = r.peak_bits[j]
+            r.peak_at[kept] = r.peak_at[j]
+            kept += 1
+    r.peaks = kept
+    if bits <= 0.0:
+        return False
+    if kept == EPISODE_PEAKS:
+        r.peak_at[kept - 1] = r.seen
+        return False
+    r.peak_bits[kept] = bits
+    r.peak_at[kept] = r.seen
+    r.peaks = kept + 1
+    return kept == 0

@@ -1,0 +1,251 @@
+"""Compiled loops over rows of many series: find the series' record, take the reading, step it.
+
+Owns the order of a step, the treatment of readings (counters, resets, values that are not finite), the
+table from series id to record, and the output columns. Knows no settings object and no text.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from driftlock.core.logarithm import exp2, log2
+from driftlock.core.series_kernel import (
+    LEAD_POINTS,
+    SEASON_BUCKET_NS,
+    VALUE_BOUND,
+    Record,
+    above_peaks,
+    blocks_reaching,
+    code_length,
+    kernel,
+    learn_band,
+    learn_means,
+    learn_tail,
+    long_novelty,
+    opens_episode,
+    predictions,
+    short_novelty,
+    standardise,
+    value_novelty,
+)
+from driftlock.core.series_state import EXPERTS, SEASON_BUCKETS
+
+SCORED = 0
+WARMING = 1
+NO_INCREMENT = 2
+NOT_FINITE = 3
+REFUSED = 4
+
+CODE, VALUE, SHORT, LONG, RECURRENCE = range(5)
+PARTS = 5
+
+SCORE_HALVING_BITS = 16.0
+"""An anomaly score of ½ stands for as many bits, ¾ for twice as many."""
+
+_VALUE_WEIGHT = 8.0
+_VALUE_UNIT = 0.08
+_SHORT_WEIGHT = 1.5
+_LONG_WEIGHT = 1.1
+_RECURRENCE_WEIGHT = 2.3
+_RECURRENCE_SLACK = 1.2
+
+OUTPUT = np.dtype(
+    [
+        ("score", "f8"),
+        ("p_value", "f8"),
+        ("surprise_bits", "f8"),
+        ("expected", "f8"),
+        ("low", "f8"),
+        ("high", "f8"),
+        ("parts", "f8", (PARTS,)),
+        ("value", "f8"),  # what was scored: the reading, or a counter's rate
+        ("anomaly_score", "f8"),
+        ("calibration_size", "u4"),
+        ("alarm", "?"),
+        ("status", "u1"),
+    ],
+    align=True,
+)
+
+
+@kernel
+def start(r: Record, value: float) -> None:
+    """Sets what is not zero at the start, from the first value."""
+    r.started = 1
+    r.origin = value
+    r.peak_place = 5.0
+    r.peak_scale = 2.0
+    r.peak_block = -1e9
+    r.band_factor = 3.0
+    r.value_entry[:] = np.inf
+    r.level_entry[:] = np.inf
+    r.short_entry[:] = np.inf
+    r.long_entry[:] = np.inf
+    for j in range(EXPERTS):
+        r.weight[j] = 1.0 / EXPERTS
+
+
+@kernel
+def normalise(r: Record, value: float) -> float:
+    """`value` in the series' own units, within ±VALUE_BOUND. The first change sets the unit."""
+    difference = value - r.origin
+    if difference == 0.0:
+        return 0.0
+    difference = min(max(difference, -1.7e308), 1.7e308)
+    if r.unit == 0.0:
+        r.unit = abs(difference)
+    return float(min(max(difference / r.unit, -VALUE_BOUND), VALUE_BOUND))
+
+
+@kernel
+def rate_of_counter(r: Record, time_ns: int, value: float) -> float:
+    """Increase a second since the last reading, NaN when there is none to tell.
+
+    A decrease is a reset: the counter began anew at 0. Time that does not advance tells no rate.
+    """
+    previous, before = r.raw_last, r.time_last
+    r.raw_last = value
+    r.time_last = time_ns
+    if math.isnan(previous) or time_ns <= before:
+        return np.nan
+    increase = value - previous if value >= previous else value
+    return min(max(increase, -1.7e308), 1.7e308) / (np.float64(time_ns - before) * 1e-9)
+
+
+@kernel
+def expect(r: Record, y: float, means: Any, out: Any) -> None:
+    """Writes the expected value and band, and moves the band's width."""
+    mean = 0.0
+    square = 0.0
+    for j in range(EXPERTS):
+        mean += r.weight[j] * means[j]
+        square += r.weight[j] * r.square[j]
+    scale = math.sqrt(square) + 1e-9 * (r.high - r.low)
+    half = scale * (learn_band(r, abs(y - mean) / scale) if scale > 0.0 else 0.0)
+    out.expected = r.origin + r.unit * mean
+    out.low = r.origin + r.unit * (mean - half)
+    out.high = r.origin + r.unit * (mean + half)
+
+
+@kernel
+def score_parts(r: Record, y: float, bucket: int, means: Any, out: Any) -> float:
+    """Writes the parts of the score but the recurrence; learns the point; returns the parts' sum in bits."""
+    predictions(r, bucket, means)
+    expect(r, y, means, out)
+    if r.high > r.low or y != 0.0:
+        bits = code_length(r, y, means)
+        out.surprise_bits = max(0.0, bits - r.bits_mean)
+        z = standardise(r, bits)
+        if r.seen > LEAD_POINTS:
+            out.parts[CODE] = above_peaks(r, z)
+    learn_means(r, y, bucket)
+    out.parts[VALUE] = _VALUE_WEIGHT * log2(1.0 + value_novelty(r, y) / _VALUE_UNIT)
+    r.low = min(r.low, y)
+    r.high = max(r.high, y)
+    span = math.sqrt(r.shape_square) + 1e-2 * (r.high - r.low)
+    out.parts[SHORT] = _SHORT_WEIGHT * log2(1.0 + short_novelty(r, y, span))
+    out.parts[LONG] = _LONG_WEIGHT * log2(1.0 + long_novelty(r, y, span))
+    delta = y - r.shape_mean
+    rate = max(0.007, 1.0 / (r.seen + 1))
+    r.shape_mean += rate * delta
+    r.shape_square += rate * (delta * delta - r.shape_square)
+    return float(out.parts[CODE] + out.parts[VALUE] + out.parts[SHORT] + out.parts[LONG])
+
+
+@kernel
+def step(r: Record, time_ns: int, value: float, warm_up_points: int, means: Any, out: Any) -> None:
+    """Scores `value` and learns it."""
+    if r.started == 0:
+        start(r, value)
+    bucket = (time_ns // SEASON_BUCKET_NS) % SEASON_BUCKETS
+    y = normalise(r, value)
+    total = score_parts(r, y, bucket, means, out)
+    out.value = value
+    out.p_value = 1.0
+    if r.seen < warm_up_points:
+        out.status = WARMING
+        for j in range(PARTS):
+            out.parts[j] = 0.0
+    else:
+        out.status = SCORED
+        recurrence = _RECURRENCE_WEIGHT * log2(1.0 + blocks_reaching(r, total - _RECURRENCE_SLACK))
+        out.parts[RECURRENCE] = -min(recurrence, total)
+        out.score = max(0.0, total - recurrence)
+        out.calibration_size = r.tail[0]
+        out.p_value = (1.0 + blocks_reaching(r, total)) / (1.0 + r.tail[0])
+        if opens_episode(r, out.score):
+            out.anomaly_score = 1.0 - exp2(-out.score / SCORE_HALVING_BITS)
+        learn_tail(r, total, r.seen - warm_up_points)
+    r.seen += 1
+
+
+@kernel
+def place(table_id: Any, table_row: Any, series: Any) -> int:
+    """Slot of `series` in the table (linear probing), or of the empty slot where it belongs."""
+    mask = np.uint64(len(table_id) - 1)
+    slot = ((series * np.uint64(0x9E3779B97F4A7C15)) >> np.uint64(20)) & mask
+    while table_row[slot] >= 0 and table_id[slot] != series:
+        slot = (slot + np.uint64(1)) & mask
+    return int(slot)
+
+
+@kernel
+def find_rows(
+    table_id: Any, table_row: Any, series: Any, first: int, held: int, held_max: int, rows: Any, fresh: Any
+) -> tuple[int, int]:
+    """Writes each row's record number from row `first` on; returns the row it came to and the series held.
+
+    A new series gets the next number and is noted in `fresh`; beyond `held_max` a row gets −1. Stops where
+    the table would become more than half full: the caller enlarges it and goes on.
+    """
+    for i in range(first, len(series)):
+        slot = place(table_id, table_row, series[i])
+        if table_row[slot] < 0 and held < held_max:
+            if 2 * (held + 1) > len(table_id):
+                return i, held
+            table_id[slot] = series[i]
+            table_row[slot] = held
+            fresh[held] = series[i]
+            held += 1
+        rows[i] = table_row[slot]
+    return len(series), held
+
+
+@kernel
+def observe_rows(
+    state: Any,
+    rows: Any,
+    time_ns: Any,
+    value: Any,
+    cumulative: Any,
+    warm_up_points: int,
+    alarm_bits: float,
+    out: Any,
+) -> None:
+    """Steps each row's series in order; `out` starts zeroed. Its `alarm` still lacks the p-value's word."""
+    means = np.zeros(EXPERTS)
+    for i in range(len(rows)):
+        o = out[i]
+        o.expected = np.nan
+        o.low = np.nan
+        o.high = np.nan
+        o.p_value = 1.0
+        o.value = value[i]
+        if rows[i] < 0:
+            o.status = REFUSED
+            continue
+        r = state[rows[i]]
+        if not math.isfinite(value[i]):
+            o.status = NOT_FINITE
+            continue
+        reading = value[i]
+        if cumulative[i]:
+            reading = rate_of_counter(r, time_ns[i], value[i])
+            if math.isnan(reading):
+                o.status = NO_INCREMENT
+                continue
+        step(r, time_ns[i], reading, warm_up_points, means, o)
+        o.alarm = o.anomaly_score > 0.0 and o.score >= alarm_bits

@@ -1,0 +1,76 @@
+"""The state of one numeric series: a record of fixed size, so that thousands are one array.
+
+Owns the layout and its size, nothing that computes. A record's bytes are its exact snapshot; `LAYOUT` names
+the layout, and state of another layout is refused rather than misread.
+
+All statistics live in the series' own units: y = (x − origin) / unit, where `origin` is the first value and
+`unit` the first change, so that neither scale nor offset of the measurement can matter.
+"""
+
+from __future__ import annotations
+
+import hashlib
+
+import numpy as np
+
+EXPERTS = 4
+SEASON_BUCKETS = 48
+ENTRIES = 32
+"""Entries of each dictionary."""
+SHORT_BLOCKS = 6
+LONG_BLOCKS = 12
+TAIL_BINS = 128
+EPISODE_PEAKS = 16
+
+_FIELDS: list[tuple[str, str] | tuple[str, str, tuple[int, ...]]] = [
+    ("id", "u8"),
+    ("seen", "i8"),  # points learned, and the running number of the next
+    ("origin", "f8"),
+    ("unit", "f8"),  # 0 until the value first changes
+    ("raw_last", "f8"),  # of a cumulative series: its last reading and when
+    ("time_last", "i8"),
+    ("low", "f8"),  # running range
+    ("high", "f8"),
+    ("last", "f8"),
+    ("mean_fast", "f8"),
+    ("mean_slow", "f8"),
+    ("square", "f8", (EXPERTS,)),  # each expert's mean squared error
+    ("weight", "f8", (EXPERTS,)),
+    ("bits_mean", "f8"),
+    ("bits_square", "f8"),
+    ("peak_place", "f8"),  # location and scale of the block maxima of the standardised code length
+    ("peak_scale", "f8"),
+    ("peak_block", "f8"),
+    ("level_mean", "f8"),
+    ("level_spread", "f8"),
+    ("level_low", "f8"),
+    ("level_high", "f8"),
+    ("shape_mean", "f8"),
+    ("shape_square", "f8"),
+    ("pair_first", "f8"),
+    ("long_sum", "f8"),
+    ("band_factor", "f8"),
+    ("tail_block", "f8"),
+    ("season", "f4", (SEASON_BUCKETS,)),
+    ("value_entry", "f4", (ENTRIES,)),
+    ("level_entry", "f4", (ENTRIES,)),
+    ("short_now", "f4", (SHORT_BLOCKS,)),
+    ("long_now", "f4", (LONG_BLOCKS,)),
+    ("short_entry", "f4", (SHORT_BLOCKS, ENTRIES)),
+    ("long_entry", "f4", (LONG_BLOCKS, ENTRIES)),
+    ("peak_bits", "f4", (EPISODE_PEAKS,)),
+    ("peak_at", "u4", (EPISODE_PEAKS,)),
+    ("value_used", "u4", (ENTRIES,)),  # running number of last use, 0 for an empty entry
+    ("level_used", "u4", (ENTRIES,)),
+    ("short_used", "u4", (ENTRIES,)),
+    ("long_used", "u4", (ENTRIES,)),
+    ("tail", "u2", (TAIL_BINS,)),  # blocks whose maximum reached each bin or a higher one
+    ("peaks", "u1"),
+    ("started", "u1"),
+    ("season_seen", "u1", (SEASON_BUCKETS,)),
+]
+
+STATE = np.dtype(_FIELDS, align=True)
+STATE_BYTES = STATE.itemsize
+LAYOUT = hashlib.blake2b(repr(STATE.descr).encode(), digest_size=8).digest()
+assert STATE_BYTES <= 4096, "the state of a series is promised to fit 4 KB"

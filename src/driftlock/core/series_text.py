@@ -1,0 +1,81 @@
+"""Words for a surprising point of a numeric series: one sentence, and its numbers in structure.
+
+Owns wording only; every number comes from the verdict. Deterministic.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+from driftlock.core.series_kernel import TAIL_BLOCK_POINTS
+
+if TYPE_CHECKING:
+    from driftlock.core.series import SeriesVerdicts
+
+PART_NAMES = ("code", "value", "short_shape", "long_shape", "recurrence")
+
+_REASONS = {
+    "code": "it is hard to predict from the points before it",
+    "value": "the series has not been near this value before",
+    "short_shape": "the last 12 points form a shape it has not shown before",
+    "long_shape": "the last 144 points form a shape it has not shown before",
+}
+
+
+def number(value: float) -> str:
+    """A number as people read it: four significant digits."""
+    return f"{value:.4g}"
+
+
+def explain_point(
+    verdicts: SeriesVerdicts, index: int, *, name: str, reading: float | None
+) -> tuple[str, dict[str, Any]]:
+    """The sentence and the detail of row `index`; the parts in the detail sum to the score."""
+    value, expected = float(verdicts.value[index]), float(verdicts.expected[index])
+    low, high = float(verdicts.low[index]), float(verdicts.high[index])
+    parts = dict(zip(PART_NAMES, (float(bits) for bits in verdicts.parts[index]), strict=True))
+    size = int(verdicts.calibration_size[index])
+    p_value = float(verdicts.p_value[index])
+    reached = round(p_value * (1 + size)) - 1
+    sentence = (
+        f"{name} was {_value(value, reading)}{_expectation(expected, low, high)}: {_reason(parts)} "
+        f"({number(float(verdicts.score[index]))} bits; {reached} of {size} earlier blocks of "
+        f"{TAIL_BLOCK_POINTS} points reached as much, p = {number(p_value)})."
+    )
+    detail = {
+        "value": value,
+        "reading": value if reading is None else reading,
+        "expected": _known(expected),
+        "band": {"low": _known(low), "high": _known(high), "coverage": 0.95},
+        "deviation": _known(value - expected),
+        "surprise_bits": float(verdicts.surprise_bits[index]),
+        "score_bits": float(verdicts.score[index]),
+        "parts_bits": parts,
+        "p_value": p_value,
+        "blocks_reaching": reached,
+        "calibration_blocks": size,
+        "block_points": TAIL_BLOCK_POINTS,
+    }
+    return sentence, detail
+
+
+def _value(value: float, reading: float | None) -> str:
+    if reading is None or reading == value:
+        return number(value)
+    return f"{number(value)} a second (counter at {number(reading)})"
+
+
+def _expectation(expected: float, low: float, high: float) -> str:
+    if not all(math.isfinite(x) for x in (expected, low, high)):
+        return ""
+    return f" where {number(expected)} was expected ({number(low)} to {number(high)} in 95 % of cases)"
+
+
+def _reason(parts: dict[str, float]) -> str:
+    name = max(_REASONS, key=lambda part: parts[part])
+    return _REASONS[name]
+
+
+def _known(value: float) -> float | None:
+    return value if math.isfinite(value) else None
