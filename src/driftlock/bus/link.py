@@ -30,6 +30,9 @@ PING_INTERVAL_S = 10
 OUTBOUND_BYTES_MAX = 16 * 1024 * 1024
 # Without a bound, a publisher that waits for a flush while the socket dies would wait for ever.
 FLUSH_TIMEOUT_S = 2.0
+# A server drops a connection that has 64 MiB (its default) waiting to be read. Readers that lag have this
+# many pulls under way together; those at the end of the log get only what is being written.
+PULLS_LAGGING_MAX = 4
 
 
 class Link:
@@ -45,6 +48,7 @@ class Link:
         self._last_error: Exception | None = None
         self._lost_callbacks: list[Callable[[], None]] = []
         self.generation = 0
+        self.pulls_lagging = asyncio.Semaphore(PULLS_LAGGING_MAX)
 
     @property
     def address(self) -> str:

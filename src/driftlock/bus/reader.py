@@ -40,6 +40,8 @@ logger = logging.getLogger(__name__)
 
 PULL_EXPIRES_S = 30.0
 HEARTBEAT_S = 5.0
+# A pull for messages that are there already. Short, because it holds one of the link's few slots.
+LAGGING_PULL_EXPIRES_S = 2.0
 # Waiting this long without message or heartbeat means that the consumer is gone.
 SILENCE_MAX_S = 2.5 * HEARTBEAT_S
 # The server forgets a reader that has not pulled for this long.
@@ -52,7 +54,6 @@ NANOSECONDS = 1_000_000_000
 
 # Endings of one pull after which the same consumer is pulled again.
 _PULL_ENDED = ("404", "408")
-_PULL_ENDED_409 = ("message size exceeds maxbytes", "batch completed")
 _HEARTBEAT = "100"
 
 
@@ -95,6 +96,7 @@ class Reader:
         self._batch = batch
         self._wait_s = wait_s
         self._prefetch_bytes = prefetch_bytes
+        self._pull_bytes = prefetch_bytes
         self._received = after
         self._buffer: deque[Envelope] = deque()
         self._buffered_bytes = 0
@@ -107,6 +109,8 @@ class Reader:
         self._order = 0
         self._pull_left = 0
         self._pulling = False
+        self._fruitful = False
+        self._slot = False
         self._silence_s = 0.0
         self._gap_checked_at = 0.0
 
@@ -144,7 +148,7 @@ class Reader:
         if not self._stale and self._generation == self._link.generation:
             # Ask for the next ones now, so that they travel while the caller works.
             try:
-                await self._pull()
+                await self._pull(patience_s=0.0)
             except (nats.errors.Error, TimeoutError, OSError):
                 self._stale = True
         return taken
@@ -170,7 +174,7 @@ class Reader:
             async with asyncio.timeout(ADMIN_TIMEOUT_S * 3):
                 if self._stale or self._generation != self._link.generation:
                     await self._renew_consumer()
-                await self._pull()
+                await self._pull(patience_s=left_s)
         except (nats.errors.Error, TimeoutError, OSError) as error:
             logger.debug("partition %d: no consumer yet: %s", self.partition, error)
             self._stale = True
@@ -194,7 +198,6 @@ class Reader:
         self._note_gap(state.first_seq)
         self._generation = self._link.generation
         self._order = 0
-        self._pulling = False
         self._silence_s = 0.0
         inbox = client.new_inbox()
         self._subscription = await client.subscribe(
@@ -218,6 +221,7 @@ class Reader:
         self._stale = False
 
     async def _drop_consumer(self) -> None:
+        self._end_pull()
         subscription, self._subscription = self._subscription, None
         consumer, self._consumer = self._consumer, ""
         if subscription is None or not self._link.connected:
@@ -231,28 +235,53 @@ class Reader:
         except (nats.errors.Error, OSError) as error:
             logger.debug("partition %d: dropping a consumer: %s", self.partition, error)
 
-    async def _pull(self) -> None:
+    async def _pull(self, *, patience_s: float) -> None:
         """Ask for more when there is room: at most one and a quarter times the prefetch bound is held."""
         if self._pulling or self._buffered_bytes > self._prefetch_bytes // 4 or self._stale:
             return
         await self._check_overtaken()
-        client = self._link.client
-        # Below one message's largest size the server could never answer.
-        bytes_max = max(self._prefetch_bytes, client.max_payload + PAYLOAD_HEADROOM_BYTES)
+        lagging = self.pending > 0
+        if lagging and not await self._take_slot(patience_s):
+            return
+        expires_s = LAGGING_PULL_EXPIRES_S if lagging else PULL_EXPIRES_S
         request = {
             "batch": self._batch,
-            "max_bytes": bytes_max,
-            "expires": int(PULL_EXPIRES_S * NANOSECONDS),
-            "idle_heartbeat": int(HEARTBEAT_S * NANOSECONDS),
+            "max_bytes": self._pull_bytes,
+            "expires": int(expires_s * NANOSECONDS),
+            "idle_heartbeat": int(min(HEARTBEAT_S, expires_s / 2) * NANOSECONDS),
         }
         self._pulling = True
+        self._fruitful = False
         self._pull_left = self._batch
         assert self._subscription is not None
-        await client.publish(
+        await self._link.client.publish(
             f"$JS.API.CONSUMER.MSG.NEXT.{STREAM_NAME}.{self._consumer}",
             json.dumps(request).encode(),
             reply=self._subscription.subject,
         )
+
+    async def _take_slot(self, patience_s: float) -> bool:
+        slots = self._link.pulls_lagging
+        if self._slot:
+            return True
+        if patience_s <= 0 and slots.locked():
+            return False
+        try:
+            async with asyncio.timeout(max(patience_s, 0.001)):
+                await slots.acquire()
+        except TimeoutError:
+            return False
+        self._slot = True
+        return True
+
+    def _free_slot(self) -> None:
+        if self._slot:
+            self._slot = False
+            self._link.pulls_lagging.release()
+
+    def _end_pull(self) -> None:
+        self._pulling = False
+        self._free_slot()
 
     async def _check_overtaken(self) -> None:
         """A reader that lags may be overtaken by the log's bounds; the server then skips silently.
@@ -295,10 +324,13 @@ class Reader:
             self._stale = True
             self._wake.set()
             return
+        self._fruitful = True
         self._pull_left -= 1
         if self._pull_left == 0:
-            self._pulling = False
+            self._end_pull()
         self.pending = delivery.pending
+        if self.pending == 0:
+            self._free_slot()
         if delivery.position <= self._received:
             return
         self._received = delivery.position
@@ -316,8 +348,14 @@ class Reader:
         if status == _HEARTBEAT:
             return
         description = headers.get("Description", "").lower()
-        self._pulling = False
-        if status not in _PULL_ENDED and not description.startswith(_PULL_ENDED_409):
+        too_large = description.startswith("message size exceeds maxbytes")
+        if too_large and not self._fruitful:
+            # The next message alone is larger than what was asked for.
+            self._pull_bytes = min(
+                self._pull_bytes * 2, self._link.client.max_payload + PAYLOAD_HEADROOM_BYTES
+            )
+        self._end_pull()
+        if status not in _PULL_ENDED and not too_large and not description.startswith("batch completed"):
             logger.debug("partition %d: consumer ended: %s %s", self.partition, status, description)
             self._stale = True
         self._wake.set()

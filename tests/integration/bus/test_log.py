@@ -274,3 +274,22 @@ async def test_a_client_that_gave_up_is_replaced(log: TelemetryLog) -> None:
             await log._link.client.close()
         await append(log, 2)
         assert numbers(await take(reader, 1)) == [2]
+
+
+async def test_many_lagging_readers_do_not_get_the_connection_dropped(log: TelemetryLog) -> None:
+    """Together they could ask for more than the server's 64 MiB of pending data a connection."""
+    for n in range(12 * 16):
+        await append(log, n, partition=n % 16, size=500_000)
+    readers = [await log.read(partition, after=0) for partition in range(16)]
+    lists = await asyncio.gather(*(take(reader, 12) for reader in readers))
+    assert [numbers(read) for read in lists] == [list(range(p, 192, 16)) for p in range(16)]
+    assert log._link.generation == 1
+    for reader in readers:
+        await reader.close()
+
+
+async def test_a_message_larger_than_the_prefetch_bound_is_read(log: TelemetryLog) -> None:
+    await append(log, 1, size=3_000_000)
+    await append(log, 2, size=10)
+    async with await log.read(3, after=0, prefetch_bytes=1000) as reader:
+        assert numbers(await take(reader, 2)) == [1, 2]
