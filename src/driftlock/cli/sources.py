@@ -22,6 +22,8 @@ from driftlock.runtime.settings import PREFIX, Settings
 
 FILE = "driftlock.toml"
 
+_KNOWN = frozenset({"config", *(field.name for field in fields(Settings))})
+
 ConfigFile = Annotated[
     Path | None,
     Parameter(
@@ -37,7 +39,7 @@ class Environment(Env):
 
     def __call__(self, app: App, commands: tuple[str, ...], arguments: ArgumentCollection) -> None:
         for argument in arguments:
-            if argument.tokens or not argument.name.startswith("--"):
+            if argument.tokens or argument.name.removeprefix("--").replace("-", "_") not in _KNOWN:
                 continue
             name = self._convert_argument(commands, argument)
             if value := os.environ.get(name):
@@ -80,7 +82,7 @@ def _read(path: Path, *, given: bool) -> dict[str, Any]:
         raise UsageError(f"The settings file {path} cannot be read: {cause}.") from cause
     except tomllib.TOMLDecodeError as cause:
         raise UsageError(f"The settings file {path} is not valid TOML: {cause}.") from cause
-    known = [field.name for field in fields(Settings)]
+    known = sorted(_KNOWN - {"config"})
     for key in loaded:
         if key not in known:
             near = difflib.get_close_matches(key, known, n=1)

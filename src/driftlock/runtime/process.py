@@ -117,24 +117,6 @@ def become_subreaper() -> None:
         _libc.prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
 
 
-def reap_strangers(known: Sequence[Child]) -> int:
-    """Reap ended children that are nobody's `Child`: orphans handed to us. Returns how many.
-
-    Only for a process that starts children through `spawn` alone: it would take others' exit codes.
-    """
-    pids = {child.pid for child in known}
-    reaped = 0
-    while True:
-        try:
-            ended = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
-        except ChildProcessError:
-            return reaped
-        if ended is None or ended.si_pid in pids:
-            return reaped  # a Child of ours: its own waiter takes it, the next SIGCHLD brings us back
-        os.waitpid(ended.si_pid, os.WNOHANG)
-        reaped += 1
-
-
 def _armed(sig: signal.Signals) -> Callable[[], None]:
     parent = os.getpid()
 

@@ -50,32 +50,35 @@ def _port(text: str) -> Parameter:
     return _option(_PLACES, text, least=1, most=65535)
 
 
+DataDir = Annotated[
+    Path | None,
+    _option(
+        _PLACES,
+        "Folder for everything that must survive a restart. Without it: /var/lib/driftlock for root, "
+        "else ~/.local/share/driftlock.",
+    ),
+]
+DatabaseUrl = Annotated[
+    str | None,
+    _option(
+        _PLACES, "PostgreSQL to use, postgresql://user:password@host:port/name. Without it: an embedded one."
+    ),
+]
+
+
 @Parameter(name="*")
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
     """What a running Driftlock is told. Sizes end in `_bytes`, times in `_s` (seconds)."""
 
-    data_dir: Annotated[
-        Path | None,
-        _option(
-            _PLACES,
-            "Folder for everything that must survive a restart. Without it: /var/lib/driftlock for root, "
-            "else ~/.local/share/driftlock.",
-        ),
-    ] = None
+    data_dir: DataDir = None
     host: Annotated[
         str, _option(_PLACES, "Address to listen on; 0.0.0.0 for every network of this machine.")
     ] = "127.0.0.1"
     api_port: Annotated[int, _port("Port of the REST API, the event stream and the metrics.")] = 8080
     otlp_grpc_port: Annotated[int, _port("Port for OTLP over gRPC.")] = 4317
     otlp_http_port: Annotated[int, _port("Port for OTLP over HTTP.")] = 4318
-    database_url: Annotated[
-        str | None,
-        _option(
-            _PLACES,
-            "PostgreSQL to use, postgresql://user:password@host:port/name. Without it: an embedded one.",
-        ),
-    ] = None
+    database_url: DatabaseUrl = None
     nats_url: Annotated[
         str | None,
         _option(
@@ -204,6 +207,21 @@ class Settings:
         """The same settings as environment variables, for the role processes that a supervisor starts."""
         values = {field.name: getattr(self, field.name) for field in fields(self)}
         return {environment_name(name): _text(v) for name, v in values.items() if v not in (None, ())}
+
+
+DEFAULTS = Settings()
+
+
+@Parameter(name="*")
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DatabasePlace:
+    """Where the database is, for commands that need only that."""
+
+    data_dir: DataDir = None
+    database_url: DatabaseUrl = None
+
+
+DATABASE_DEFAULT = DatabasePlace()
 
 
 @dataclass(frozen=True, slots=True)

@@ -85,7 +85,7 @@ class Postgres:
         self._settings = {**_SETTINGS, **(settings or {}), "port": str(port)}
 
     def url(self, database: str = DATABASE) -> str:
-        return f"postgresql://{SUPERUSER}:{self._password}@{LOOPBACK}:{self.port}/{database}"
+        return address(self.port, self._password, database)
 
     def prepare(self) -> None:
         """Make the data folder when there is none; refuse one that is not ours.
@@ -214,6 +214,11 @@ class Postgres:
         return disk_fault(fault_in(said), self.folder) or StartError(
             f"PostgreSQL did not start: {_last_words(said)}", hint=f"See {self.log_file}."
         )
+
+
+def address(port: int, password: str, database: str = DATABASE) -> str:
+    """The URL of an embedded PostgreSQL."""
+    return f"postgresql://{SUPERUSER}:{password}@{LOOPBACK}:{port}/{database}"
 
 
 def _older_one_runs(said: str) -> bool:

@@ -19,7 +19,7 @@ from driftlock.runtime.datafolder import DataFolder, new_secret
 from driftlock.runtime.embedded.binaries import nats_program, postgres_install
 from driftlock.runtime.embedded.logfile import bound
 from driftlock.runtime.embedded.nats import Nats
-from driftlock.runtime.embedded.postgres import DATABASE, Postgres
+from driftlock.runtime.embedded.postgres import DATABASE, Postgres, address
 from driftlock.runtime.keeper import Keeper
 from driftlock.runtime.ports import free_port, is_free
 from driftlock.runtime.process import Child
@@ -168,3 +168,11 @@ async def _ensure_database(server: Postgres) -> None:
             await connection.execute(f'create database "{DATABASE}"')
     finally:
         await connection.close()
+
+
+def embedded_database_url(folder: DataFolder) -> str | None:
+    """The address of the folder's PostgreSQL, running or not; None before its first start."""
+    kept = folder.connection()
+    if "postgres_password" not in kept or "postgres_port" not in kept:
+        return None
+    return address(int(kept["postgres_port"]), str(kept["postgres_password"]))

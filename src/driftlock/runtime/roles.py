@@ -1,0 +1,125 @@
+"""The roles: what each is told, and how a process becomes one.
+
+Each role is a function `run(settings, stop)` of its own package; here the one set of settings is mapped to
+theirs, and clock, signals, loop and logging are handed to them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import time
+from collections.abc import Awaitable, Callable
+from typing import Literal
+
+import uvloop
+
+from driftlock.errors import UsageError
+from driftlock.runtime.logs import set_up_logging
+from driftlock.runtime.settings import Settings
+
+Role = Literal["collector", "detector", "api"]
+
+DRAIN_S = 8  # a role that has not ended so long after it was told to is ended by the kernel
+
+
+def run_role(role: Role, settings: Settings) -> None:
+    """Be this role until SIGTERM or SIGINT. Raises DriftlockError when it cannot start."""
+    settings.check()
+    set_up_logging(process=role, level=settings.log_level, form=settings.log_format)
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(_until_told(_WORK[role], settings))
+
+
+async def _until_told(work: Callable[[Settings, asyncio.Event], Awaitable[None]], settings: Settings) -> None:
+    stop = asyncio.Event()
+
+    def told() -> None:
+        signal.alarm(DRAIN_S)  # SIGALRM ends the process by default, also when the loop hangs
+        stop.set()
+
+    for sig in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(sig, told)
+    await work(settings, stop)
+    signal.alarm(0)
+
+
+# The roles' packages are imported late: a collector has no use for numba, and `--help` for neither.
+
+
+async def _collector(settings: Settings, stop: asyncio.Event) -> None:
+    from driftlock.collector.service import run
+    from driftlock.collector.settings import CollectorSettings
+
+    told = CollectorSettings(
+        host=settings.host,
+        grpc_port=settings.otlp_grpc_port,
+        http_port=settings.otlp_http_port,
+        nats_url=_nats_url(settings),
+        partitions=settings.partitions,
+        attributes=settings.stream_attributes,
+        request_bytes_max=settings.request_bytes_max,
+        inflight_bytes_max=settings.inflight_bytes_max,
+        log_bytes_max=settings.log_bytes_max,
+    )
+    await run(told, stop, now_ns=time.time_ns)
+
+
+async def _detector(settings: Settings, stop: asyncio.Event) -> None:
+    from driftlock.detector.service import run
+    from driftlock.detector.settings import DetectorSettings
+    from driftlock.engine.settings import EngineSettings
+
+    told = DetectorSettings(
+        database_url=_database_url(settings),
+        nats_url=_nats_url(settings),
+        engine=EngineSettings(
+            attributes=settings.stream_attributes,
+            streams_max=max(1, settings.streams_max // settings.partitions),
+        ),
+        partitions=settings.partitions,
+        checkpoint_interval_s=settings.checkpoint_interval_s,
+        log_bytes_max=settings.log_bytes_max,
+    )
+    await run(told, stop)
+
+
+async def _api(settings: Settings, stop: asyncio.Event) -> None:
+    from driftlock.api.service import run
+    from driftlock.api.settings import ApiSettings
+
+    told = ApiSettings(
+        host=settings.host,
+        port=settings.api_port,
+        database_url=_database_url(settings),
+        nats_url=_nats_url(settings),
+        dev_api_key=settings.dev_api_key,
+        sse_connections_max=settings.sse_connections_max,
+        rate_limit_per_minute=settings.rate_limit_per_minute,
+    )
+    await run(told, stop)
+
+
+_WORK: dict[Role, Callable[[Settings, asyncio.Event], Awaitable[None]]] = {
+    "collector": _collector,
+    "detector": _detector,
+    "api": _api,
+}
+
+
+def _database_url(settings: Settings) -> str:
+    if settings.database_url is None:
+        raise UsageError(
+            "This role needs a PostgreSQL: give --database-url.",
+            hint="`driftlock up` brings its own and starts every role.",
+        )
+    return settings.database_url
+
+
+def _nats_url(settings: Settings) -> str:
+    if settings.nats_url is None:
+        raise UsageError(
+            "This role needs a NATS server: give --nats-url.",
+            hint="`driftlock up` brings its own and starts every role.",
+        )
+    return settings.nats_url
