@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
+
+Severity = Literal["critical", "high", "medium", "low"]
+Phase = Literal["learning", "calibrating", "ready"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +32,7 @@ class Unit:
 class WarmUp:
     """Progress to the first verdict. `earliest_p` is the smallest p-value that calibration allows now."""
 
-    phase: str  # "learning", "calibrating" or "ready"
+    phase: Phase
     units_seen: int
     units_needed: int
     calibration_size: int
@@ -71,7 +74,7 @@ class Verdict:
     surprise_bits: float
     calibration_size: int
     alarm: bool
-    severity: str = "low"
+    severity: Severity = "low"
     baseline_ref: str = ""
     measures: Measures | None = None
     explanation: str = ""

@@ -8,9 +8,9 @@ the messages before it and the settings alone, so a restored engine that replays
 from __future__ import annotations
 
 import uuid
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -45,7 +45,7 @@ class StoredState:
     """A piece of a checkpoint: a stream's entry (kind "stream") or the bank of metric series ("bank")."""
 
     stream_id: uuid.UUID
-    kind: Literal["stream", "bank"]
+    kind: str
     data: bytes
 
 
@@ -55,6 +55,7 @@ class StreamStatus:
 
     key: StreamKey
     events: int
+    findings: int
     last_received_ns: int
     state_bytes: int
     warm_up: WarmUp
@@ -68,6 +69,7 @@ class PartitionEngine:
         self._registry = StreamRegistry(settings.streams_max)
         self._metrics = MetricSeries(settings.series)
         self._now_ns = 0
+        self.events: Counter[Signal] = Counter()
 
     @property
     def now_ns(self) -> int:
@@ -137,6 +139,7 @@ class PartitionEngine:
             )
             self._registry.changed(entry)
             findings += self._alarms(entry, verdicts, position)
+            self.events[key.signal] += len(rows)
         return findings
 
     def _feed_points(self, batch: PointBatch, position: int) -> list[Finding]:
@@ -152,7 +155,8 @@ class PartitionEngine:
         rows = np.flatnonzero(admitted[batch.stream])
         if not len(rows):
             return []
-        return self._metrics.observe(
+        self.events["metrics"] += len(rows)
+        found = self._metrics.observe(
             batch,
             rows,
             position=position,
@@ -160,6 +164,11 @@ class PartitionEngine:
             received_ns=self._now_ns,
             config_version=self._settings.config_version,
         )
+        for finding in found:
+            entry = self._registry.get(finding.key)
+            assert entry is not None
+            entry.findings += 1
+        return found
 
     def _line_settings(self, signal: Signal) -> LogSettings | None:
         if signal == "metrics":
@@ -178,7 +187,13 @@ class PartitionEngine:
 
     def _alarms(self, entry: StreamEntry, verdicts: Iterable[Verdict], position: int) -> list[Finding]:
         version = self._settings.config_version
-        return [Finding(entry.key, v, position, self._now_ns, version) for v in verdicts if v.alarm]
+        found = [
+            Finding(entry.key, v, position, self._now_ns, version, trace_ids=_trace_ids(entry.key, v))
+            for v in verdicts
+            if v.alarm
+        ]
+        entry.findings += len(found)
+        return found
 
     def take_changes(self) -> tuple[list[StoredState], list[uuid.UUID]]:
         """State that changed since the last call, and streams that are gone: what a checkpoint must write."""
@@ -224,16 +239,21 @@ def _decode(
     return None
 
 
+def _trace_ids(key: StreamKey, verdict: Verdict) -> tuple[str, ...]:
+    return (verdict.key,) if key.signal in ("traces", "llm") else ()
+
+
 def _status(entry: StreamEntry) -> StreamStatus:
     detector = entry.detector
     if detector is not None:
+        state_bytes, warm_up = detector.state_bytes, detector.warm_up
         return StreamStatus(
-            entry.key, entry.events, entry.last_received_ns, detector.state_bytes, detector.warm_up
+            entry.key, entry.events, entry.findings, entry.last_received_ns, state_bytes, warm_up
         )
     seen = min(entry.events, SERIES_SETTLED_EVENTS)
     phase = "ready" if entry.settled else "learning"
     warm_up = WarmUp(phase, entry.events, SERIES_SETTLED_EVENTS, seen, 1.0 / (1 + seen))
-    return StreamStatus(entry.key, entry.events, entry.last_received_ns, 0, warm_up)
+    return StreamStatus(entry.key, entry.events, entry.findings, entry.last_received_ns, 0, warm_up)
 
 
 def _rows_by_stream(

@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 from driftlock.core.series import SeriesBank, SeriesSettings, SeriesVerdicts
-from driftlock.core.verdict import Verdict
+from driftlock.core.verdict import Severity, Verdict
 from driftlock.engine.finding import Finding
 from driftlock.signals.batch import PointBatch
 
@@ -108,7 +108,7 @@ class MetricSeries:
         self._names = dict(stored.names)
 
 
-def _severity(anomaly_score: float) -> str:
+def _severity(anomaly_score: float) -> Severity:
     """By the series' own score in [0, 1], which is comparable between series."""
     if anomaly_score >= 0.9:
         return "critical"

@@ -33,6 +33,7 @@ class StreamEntry:
     events: int = 0
     last_received_ns: int = 0
     last_active: int = 0
+    findings: int = 0
 
     @property
     def settled(self) -> bool:
@@ -131,6 +132,7 @@ class StoredStream(msgspec.Struct, frozen=True):
     events: int
     last_received_ns: int
     last_active: int
+    findings: int
     detector: bytes | None
 
 
@@ -147,6 +149,7 @@ def dump_entry(entry: StreamEntry) -> bytes:
             entry.events,
             entry.last_received_ns,
             entry.last_active,
+            entry.findings,
             detector,
         )
     )
@@ -160,4 +163,6 @@ def load_entry(data: bytes, settings_of: Callable[[Signal], LogSettings | None])
     detector = None
     if stored.detector is not None and settings is not None:
         detector = LogStream.restore(settings, stored.detector)
-    return StreamEntry(key, detector, stored.events, stored.last_received_ns, stored.last_active)
+    return StreamEntry(
+        key, detector, stored.events, stored.last_received_ns, stored.last_active, stored.findings
+    )

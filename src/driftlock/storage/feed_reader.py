@@ -13,7 +13,6 @@ from driftlock.storage.feed import Kind
 from driftlock.storage.sql import QUERIES
 
 _COLUMNS = ", ".join(f"a.{name}" for name in Anomaly.__struct_fields__)
-_OWN_COLUMNS = 3
 
 
 class FeedEvent(msgspec.Struct, frozen=True):
@@ -33,6 +32,5 @@ async def after(conn: asyncpg.Connection, position: int, *, limit: int) -> list[
 
 
 def _event(row: asyncpg.Record) -> FeedEvent:
-    values = tuple(row)
-    anomaly = values[_OWN_COLUMNS:]
-    return FeedEvent(*values[:_OWN_COLUMNS], Anomaly(*anomaly) if anomaly[0] is not None else None)
+    position, kind, payload, *values = row
+    return FeedEvent(position, kind, payload, Anomaly(*values) if values[0] is not None else None)

@@ -11,6 +11,8 @@ from driftlock.storage import sql
 from driftlock.storage.sql import QUERIES
 
 KEY_SPACE = 0x4452_4650  # "DRFP"
+CLAIMS_NAME = "driftlock-detector-claims"
+"""What a detector calls the connection that holds its claims, so that detectors can count each other."""
 
 
 async def try_claim(conn: asyncpg.Connection, partition: int) -> bool:
@@ -30,3 +32,8 @@ async def owned(conn: asyncpg.Connection) -> dict[int, int]:
     """The partitions owned by anybody, and the owner's PostgreSQL process id."""
     rows = await sql.fetch(conn, QUERIES["partitions_owned"], KEY_SPACE)
     return {row["partition"]: row["pid"] for row in rows}
+
+
+async def detectors_alive(conn: asyncpg.Connection) -> int:
+    """How many detectors hold a claims connection to this database."""
+    return int(await sql.fetch_value(conn, QUERIES["detectors_alive"], CLAIMS_NAME))

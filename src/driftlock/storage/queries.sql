@@ -136,6 +136,10 @@ WHERE locktype = 'advisory' AND classid = $1::integer::oid AND objsubid = 2 AND 
     AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
 ORDER BY objid
 
+-- name: detectors_alive
+SELECT count(*) FROM pg_stat_activity
+WHERE application_name = $1 AND datname = current_database()
+
 -- name: streams_upsert
 INSERT INTO streams AS s (
     id, tenant_id, signal, name, service, attributes, partition, phase, units_seen, units_needed, events_seen,
@@ -183,6 +187,18 @@ SELECT sha256, tenant_id, stream_id, bytes, created_at FROM baselines WHERE sha2
 SELECT version, ncd_threshold, p_value_threshold, baseline_size, window_size, hop_size, stream_overrides,
     settings, created_by, created_at
 FROM detection_config WHERE tenant_id = $1 AND active
+
+-- name: config_lock
+SELECT pg_advisory_xact_lock(hashtextextended('driftlock.detection_config.' || $1, 0))
+
+-- name: config_retire
+UPDATE detection_config SET active = false WHERE tenant_id = $1 AND active
+
+-- name: config_insert
+INSERT INTO detection_config (tenant_id, version, active, ncd_threshold, p_value_threshold, baseline_size,
+    window_size, hop_size, stream_overrides, settings, created_by)
+SELECT $1, 1 + max(version), true, $2, $3, $4, $5, $6, '{}', '{}', $7
+FROM detection_config WHERE tenant_id = $1
 
 -- name: key_insert
 INSERT INTO api_keys (tenant_id, name, prefix, secret_sha256, role, scopes, expires_at, rate_limit_per_minute)

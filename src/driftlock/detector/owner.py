@@ -1,0 +1,239 @@
+"""One partition in the hands of its owner: restore, read the log, commit what is found, checkpoint.
+
+The order of things is what makes a crash harmless. Findings are committed before the next message is scored;
+a checkpoint writes the changed states and the position they stand for in one transaction. After a crash the
+states of the last checkpoint meet the messages after its position again, find the same under the same ids,
+and the database keeps one of each.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import uuid
+from collections.abc import Callable, Sequence
+from time import perf_counter
+
+import asyncpg
+
+from driftlock.bus.envelope import Envelope
+from driftlock.bus.log import TelemetryLog
+from driftlock.bus.reader import Reader
+from driftlock.detector import metrics
+from driftlock.detector.records import moment, to_row
+from driftlock.detector.settings import DetectorSettings
+from driftlock.engine.engine import PartitionEngine, StoredState, StreamStatus
+from driftlock.engine.finding import Finding
+from driftlock.engine.settings import EngineSettings
+from driftlock.errors import MalformedTelemetryError
+from driftlock.storage import anomalies, baselines, checkpoints, streams
+from driftlock.storage.baselines import NewBaseline
+from driftlock.storage.checkpoints import StreamState
+from driftlock.storage.streams import StreamRow
+
+logger = logging.getLogger(__name__)
+
+# A checkpoint may take this share of an owner's time; when states are large it comes less often.
+CHECKPOINT_TIME_SHARE = 0.05
+READ_WAIT_S = 0.5
+
+
+class PartitionOwner:
+    """Runs one partition until told to stop. Made anew for each claim; holds no lock itself."""
+
+    def __init__(
+        self,
+        partition: int,
+        *,
+        settings: DetectorSettings,
+        engine_settings: EngineSettings,
+        pool: asyncpg.Pool,
+        log: TelemetryLog,
+        now_ns: Callable[[], int],
+    ) -> None:
+        self.partition = partition
+        self._settings = settings
+        self._pool = pool
+        self._log = log
+        self._now_ns = now_ns
+        self._engine = PartitionEngine(engine_settings)
+        self._position = 0
+        self._checkpoint_position = 0
+        self._checkpoint_due_at = 0.0
+        self._last_message_at = 0.0
+        self._told_events: dict[str, int] = {}
+        self._told_refused = 0
+        self._told_evicted = 0
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Score the partition's messages until `stop`, then leave a checkpoint behind.
+
+        Raises UnavailableError, asyncpg's or OS errors when a server goes away: the claim is then over.
+        """
+        await self._restore()
+        loop = asyncio.get_running_loop()
+        self._checkpoint_due_at = loop.time() + self._settings.checkpoint_interval_s
+        self._last_message_at = loop.time()
+        reader = await self._log.read(self.partition, after=self._position, wait_s=READ_WAIT_S)
+        async with reader:
+            async for envelopes in reader:
+                for envelope in envelopes:
+                    await self._take(envelope)
+                    await asyncio.sleep(0)
+                await self._between(reader, had_messages=bool(envelopes))
+                if stop.is_set():
+                    break
+        await self._checkpoint()
+
+    async def _restore(self) -> None:
+        with metrics.COMPUTATION.labels("restore").time():
+            async with self._pool.acquire() as conn:
+                checkpoint = await checkpoints.load(conn, self.partition)
+                if checkpoint is None:
+                    return
+                states = await checkpoints.load_states(conn, self.partition)
+            stored = (
+                StoredState(s.stream_id, "bank" if s.kind == "bank" else "stream", s.state) for s in states
+            )
+            self._engine.restore(stored, now_ns=checkpoint.received_ns)
+        self._position = self._checkpoint_position = checkpoint.position
+
+    async def _take(self, envelope: Envelope) -> None:
+        started = perf_counter()
+        findings = self._score(envelope)
+        metrics.COMPUTATION.labels("score").observe(perf_counter() - started)
+        self._position = envelope.position
+        if findings:
+            await self._commit(findings)
+
+    def _score(self, envelope: Envelope) -> list[Finding]:
+        """The findings of one message; one that cannot be scored is told and left behind.
+
+        Failing open is deliberate: a message that always fails would otherwise stop its partition for ever.
+        The engine sees the same message again in every replay, so even this outcome is the same.
+        """
+        try:
+            return self._engine.feed(
+                envelope.kind,
+                envelope.payload,
+                tenant=envelope.tenant,
+                received_ns=envelope.received_ns,
+                position=envelope.position,
+            )
+        except MalformedTelemetryError as error:
+            reason = "malformed"
+            logger.warning("partition %d, position %d: %s", self.partition, envelope.position, error)
+        except Exception:
+            reason = "fault"
+            logger.exception("partition %d: position %d was skipped", self.partition, envelope.position)
+        metrics.SKIPPED_MESSAGES.labels(reason).inc()
+        return []
+
+    async def _commit(self, findings: Sequence[Finding]) -> None:
+        """Anomalies and the baselines they name, in one transaction, each row with its log position."""
+        rows = [to_row(finding, partition=self.partition) for finding in findings]
+        snapshots: dict[str, NewBaseline] = {}
+        for finding in findings:
+            baseline = self._engine.baseline(finding.key)
+            if baseline is not None and baseline[0] == finding.verdict.baseline_ref:
+                snapshots[baseline[0]] = NewBaseline(
+                    baseline[0], baseline[1], finding.key.id, finding.key.tenant
+                )
+        with metrics.COMPUTATION.labels("commit").time():
+            async with self._pool.acquire() as conn, conn.transaction():
+                await baselines.save(conn, list(snapshots.values()))
+                inserted = await anomalies.insert(conn, rows)
+        if inserted:
+            self._count(findings)
+
+    def _count(self, findings: Sequence[Finding]) -> None:
+        for finding in findings:
+            signal, verdict = finding.key.signal, finding.verdict
+            metrics.ANOMALIES.labels(signal, verdict.severity).inc()
+            metrics.P_VALUE.labels(signal).observe(verdict.p_value)
+            if verdict.measures is not None:
+                metrics.NCD_SCORE.labels(signal).observe(verdict.measures.ncd)
+                ratio = metrics.COMPRESSION_RATIO
+                ratio.labels(signal, "baseline").observe(verdict.measures.ratio_baseline)
+                ratio.labels(signal, "window").observe(verdict.measures.ratio_window)
+
+    async def _between(self, reader: Reader, *, had_messages: bool) -> None:
+        """Periodic work between reads: the clock of sessions, metrics, the checkpoint."""
+        now = asyncio.get_running_loop().time()
+        if had_messages:
+            self._last_message_at = now
+        elif now - self._last_message_at > self._settings.tick_after_s and self._engine.waits_for_clock:
+            self._last_message_at = now
+            await self._tick()
+        for signal, events in self._engine.events.items():
+            metrics.EVENTS.labels(signal).inc(events - self._told_events.get(signal, 0))
+            self._told_events[signal] = events
+        metrics.LOG_LAG.labels(str(self.partition)).set(reader.pending)
+        if now >= self._checkpoint_due_at:
+            await self._checkpoint()
+
+    async def _tick(self) -> None:
+        """Puts the time into the log, so that a replay closes the same sessions at the same place."""
+        envelope = Envelope("tick", "", self._now_ns(), b"")
+        await self._log.append(self.partition, envelope, message_id=uuid.uuid4().hex, timeout_s=5.0)
+
+    async def _checkpoint(self) -> None:
+        if self._position == self._checkpoint_position:
+            return
+        loop = asyncio.get_running_loop()
+        started = loop.time()
+        states, removed = self._engine.take_changes()
+        rows = [StreamState(s.stream_id, s.kind, s.data) for s in states]
+        told = self._engine.statuses({s.stream_id for s in states})
+        async with self._pool.acquire() as conn, conn.transaction():
+            await checkpoints.save(
+                conn,
+                self.partition,
+                position=self._position,
+                received_ns=self._engine.now_ns,
+                states=rows,
+                removed=removed,
+            )
+            await streams.upsert(conn, [self._stream_row(status) for status in told])
+            await streams.remove(conn, removed)
+        self._checkpoint_position = self._position
+        took = loop.time() - started
+        pause = max(self._settings.checkpoint_interval_s, took / CHECKPOINT_TIME_SHARE)
+        self._checkpoint_due_at = loop.time() + pause
+        metrics.COMPUTATION.labels("checkpoint").observe(took)
+        metrics.CHECKPOINTS.inc()
+        metrics.CHECKPOINT_BYTES.inc(sum(len(row.state) for row in rows))
+        self._tell_bounds()
+
+    def _stream_row(self, status: StreamStatus) -> StreamRow:
+        key, warm_up = status.key, status.warm_up
+        return StreamRow(
+            id=key.id,
+            tenant_id=key.tenant,
+            signal=key.signal,
+            name=key.name,
+            service=key.service,
+            attributes=dict(key.attributes),
+            partition=self.partition,
+            phase=warm_up.phase,
+            units_seen=warm_up.units_seen,
+            units_needed=warm_up.units_needed,
+            events_seen=status.events,
+            calibration_size=warm_up.calibration_size,
+            earliest_p=warm_up.earliest_p,
+            bytes_held=status.state_bytes,
+            anomalies_found=status.findings,
+            last_event_at=moment(status.last_received_ns),
+        )
+
+    def _tell_bounds(self) -> None:
+        refused, evicted = self._engine.refused_events, self._engine.evicted_streams
+        if refused > self._told_refused and self._told_refused == 0:
+            logger.warning(
+                "partition %d: more streams than %d; events of further ones are counted, not scored",
+                self.partition,
+                self._settings.engine.streams_max,
+            )
+        metrics.REFUSED_EVENTS.inc(refused - self._told_refused)
+        metrics.EVICTED_STREAMS.inc(evicted - self._told_evicted)
+        self._told_refused, self._told_evicted = refused, evicted
