@@ -1,0 +1,119 @@
+"""Detectors killed again and again over the same log find exactly what an undisturbed one finds.
+
+The log holds logs, traces and metrics of several services with faults in them. Both detectors are real
+processes on real PostgreSQL and NATS; each writes into a database of its own.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+
+import asyncpg
+import pytest
+
+from driftlock.bus.envelope import Envelope
+from driftlock.bus.log import TelemetryLog
+from driftlock.storage.migrate import migrate
+from support import telemetry
+
+PARTITIONS = 2
+DONE_TIMEOUT_S = 120.0
+COMPARED = (
+    "id, timestamp, stream_type, stream, service, severity, ncd_score, p_value, surprise_bits, "
+    "glass_box_explanation, detailed_explanation::text, baseline_ref, window_start, window_end, log_position, "
+    "partition, metadata::text, trace_ids"
+)
+
+
+@pytest.fixture
+def databases(shared_postgres: str) -> Iterator[list[str]]:
+    names = [f"replay_{os.getpid()}_{which}" for which in ("a", "b")]
+    asyncio.run(_execute(shared_postgres, *(f'create database "{name}"' for name in names)))
+    yield [shared_postgres.rsplit("/", 1)[0] + f"/{name}" for name in names]
+    asyncio.run(_execute(shared_postgres, *(f'drop database "{name}" with (force)' for name in names)))
+
+
+async def _execute(url: str, *statements: str) -> None:
+    connection = await asyncpg.connect(url)
+    try:
+        for statement in statements:
+            await connection.execute(statement)
+    finally:
+        await connection.close()
+
+
+@asynccontextmanager
+async def detector(database_url: str, nats_url: str) -> AsyncIterator[asyncio.subprocess.Process]:
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "driftlock", "detector",
+        "--database-url", database_url, "--nats-url", nats_url,
+        "--partitions", str(PARTITIONS), "--checkpoint-interval-s", "0.3",
+    )  # fmt: skip
+    try:
+        yield process
+    finally:
+        if process.returncode is None:
+            process.terminate()
+            await asyncio.wait_for(process.wait(), 15)
+
+
+async def drained(database_url: str, log: TelemetryLog) -> None:
+    """Waits until checkpoints stand at the end of the log and no session waits for the clock."""
+    connection = await asyncpg.connect(database_url)
+    quiet = 0
+    try:
+        async with asyncio.timeout(DONE_TIMEOUT_S):
+            while quiet < 5:
+                rows = await connection.fetch("SELECT partition, position FROM partition_checkpoints")
+                at = {row["partition"]: row["position"] for row in rows}
+                ends = {partition: await log.last_position(partition) for partition in range(PARTITIONS)}
+                quiet = quiet + 1 if at == ends else 0
+                await asyncio.sleep(0.5)
+    finally:
+        await connection.close()
+
+
+async def found(database_url: str) -> list[tuple[object, ...]]:
+    connection = await asyncpg.connect(database_url)
+    try:
+        return [tuple(row) for row in await connection.fetch(f"SELECT {COMPARED} FROM anomalies ORDER BY id")]
+    finally:
+        await connection.close()
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+async def test_killed_detectors_find_what_an_undisturbed_one_finds(
+    databases: list[str], nats_url: str
+) -> None:
+    for url in databases:
+        await migrate(url)
+    log = await TelemetryLog.connect(nats_url, name="test")
+    await log.ensure(bytes_max=1 << 30)
+    for number, message in enumerate(telemetry.story()):
+        envelope = Envelope(message.kind, "default", message.received_ns, message.payload)  # type: ignore[arg-type]
+        await log.append(number % PARTITIONS, envelope, message_id=f"m{number}", timeout_s=10)
+
+    async with detector(databases[0], nats_url):
+        await drained(databases[0], log)
+
+    kills = 0
+    for delay_s in (2.0, 2.5, 3.0, 2.2):
+        async with detector(databases[1], nats_url) as process:
+            await asyncio.sleep(delay_s)
+            process.kill()
+            await process.wait()
+            kills += 1
+    async with detector(databases[1], nats_url):
+        await drained(databases[1], log)
+    await log.close()
+
+    undisturbed, disturbed = await found(databases[0]), await found(databases[1])
+    assert kills == 4
+    assert undisturbed, "the story holds faults, and none was found"
+    assert {row[2] for row in undisturbed} == {"logs", "traces", "metrics"}
+    assert disturbed == undisturbed

@@ -1,0 +1,100 @@
+"""The engine: what it finds is a function of the log, however often it is restored from a checkpoint."""
+
+from __future__ import annotations
+
+import random
+import uuid
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from driftlock.engine.engine import PartitionEngine, StoredState
+from driftlock.engine.finding import Finding
+from driftlock.engine.settings import EngineSettings
+from driftlock.errors import MalformedTelemetryError
+from support import telemetry
+
+
+def feed(engine: PartitionEngine, messages: list[telemetry.Message], *, first: int = 1) -> list[Finding]:
+    found: list[Finding] = []
+    for position, message in enumerate(messages, first):
+        found += engine.feed(
+            message.kind,
+            message.payload,
+            tenant="default",
+            received_ns=message.received_ns,
+            position=position,
+        )
+    return found
+
+
+@pytest.fixture(scope="module")
+def messages() -> list[telemetry.Message]:
+    return list(telemetry.story())
+
+
+@pytest.fixture(scope="module")
+def undisturbed(messages: list[telemetry.Message]) -> list[Finding]:
+    return feed(PartitionEngine(EngineSettings()), messages)
+
+
+def test_finds_the_faults_of_every_signal_and_little_else(undisturbed: list[Finding]) -> None:
+    strange = [f for f in undisturbed if f.key.signal == "logs"]
+    assert strange, "no log fault was found"
+    assert {f.key.signal for f in undisturbed} == {"logs", "traces", "metrics"}
+    for finding in undisturbed:
+        assert 0 < finding.verdict.p_value <= 0.05
+        assert finding.verdict.explanation
+    # 4 faults were put into logs, 4 into traces, 4 into the five series of metrics
+    assert len(strange) <= 10
+    early = [f for f in undisturbed if f.position < len(list(telemetry.story())) * 0.6]
+    assert len(early) <= 3, [f.verdict.explanation for f in early]
+
+
+@settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(cuts=st.lists(st.integers(1, 719), min_size=1, max_size=4, unique=True))
+def test_restored_from_any_checkpoint_it_finds_the_same(
+    cuts: list[int], messages: list[telemetry.Message], undisturbed: list[Finding]
+) -> None:
+    engine = PartitionEngine(EngineSettings())
+    stored: dict[uuid.UUID, StoredState] = {}
+    found: list[Finding] = []
+    previous = 0
+    for cut in [*sorted(cuts), len(messages)]:
+        found += feed(engine, messages[previous:cut], first=previous + 1)
+        states, removed = engine.take_changes()
+        for state in states:
+            stored[state.stream_id] = state
+        for stream_id in removed:
+            stored.pop(stream_id, None)
+        restored = PartitionEngine(EngineSettings())
+        restored.restore(stored.values(), now_ns=engine.now_ns)
+        engine, previous = restored, cut
+    assert found == undisturbed
+
+
+def test_payloads_that_are_not_otlp_change_nothing() -> None:
+    engine = PartitionEngine(EngineSettings())
+    for kind in ("logs", "traces", "metrics"):
+        with pytest.raises(MalformedTelemetryError):
+            engine.feed(kind, b"\xff\xff\xff", tenant="default", received_ns=5, position=1)
+    assert engine.now_ns == 0
+    assert len(engine) == 0
+
+
+def test_a_clock_that_runs_backwards_does_not_turn_the_engine_s_back() -> None:
+    engine = PartitionEngine(EngineSettings())
+    rng = random.Random(0)
+    feed(engine, [telemetry.logs(rng, "a", events=3, received_ns=10**18)])
+    feed(engine, [telemetry.logs(rng, "a", events=3, received_ns=10**17)])
+    assert engine.now_ns == 10**18
+
+
+def test_streams_beyond_the_bound_are_counted_and_the_rest_go_on() -> None:
+    engine = PartitionEngine(EngineSettings(streams_max=5))
+    rng = random.Random(0)
+    for number in range(50):
+        feed(engine, [telemetry.logs(rng, f"name-{number}", events=2, received_ns=10**18 + number)])
+    assert len(engine) == 5
+    assert engine.evicted_streams == 45
