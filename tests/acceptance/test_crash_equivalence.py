@@ -74,7 +74,7 @@ async def outcome(tree: Running) -> list[tuple[Any, ...]]:
 
 async def undisturbed(data_dir: Path, log_file: Path, expected: dict[str, Any]) -> list[tuple[Any, ...]]:
     if "rows" not in expected:
-        async with running(data_dir / "calm") as tree:
+        async with running(data_dir.with_name("calm")) as tree:
             await send(tree, log_file)
             expected["rows"] = await outcome(tree)
     rows: list[tuple[Any, ...]] = expected["rows"]
@@ -96,10 +96,8 @@ def kill_children(word: str) -> Callable[[Running], Awaitable[None]]:
 async def test_a_killed_part_changes_nothing(
     victim: str, data_dir: Path, log_file: Path, expected: dict[str, Any]
 ) -> None:
-    data_dir.mkdir()
-    data_dir.chmod(0o711)
     wanted = await undisturbed(data_dir, log_file, expected)
-    async with running(data_dir / "killed") as tree:
+    async with running(data_dir) as tree:
         sending = asyncio.create_task(send(tree, log_file))
         for _ in range(2):
             await asyncio.sleep(2.0)
@@ -112,10 +110,8 @@ async def test_a_killed_part_changes_nothing(
 async def test_the_whole_tree_killed_and_started_again_changes_nothing(
     data_dir: Path, log_file: Path, expected: dict[str, Any]
 ) -> None:
-    data_dir.mkdir()
-    data_dir.chmod(0o711)
     wanted = await undisturbed(data_dir, log_file, expected)
-    async with running(data_dir / "killed") as tree:
+    async with running(data_dir) as tree:
         sending = asyncio.create_task(send(tree, log_file))
         await asyncio.sleep(3.0)
         for process in tree.children(""):
@@ -123,6 +119,6 @@ async def test_the_whole_tree_killed_and_started_again_changes_nothing(
         tree.process.kill()
         await tree.process.wait()
         assert not sending.done(), "the kill must come midway"
-        async with running(data_dir / "killed", ports=tree.ports, key=tree.key) as again:
+        async with running(data_dir, ports=tree.ports, key=tree.key) as again:
             await sending
             assert await outcome(again) == wanted

@@ -118,8 +118,7 @@ async def running(
 
 
 async def _collect(stream: asyncio.StreamReader, output: list[str]) -> None:
-    async for raw in stream:
-        output.append(raw.decode(errors="replace").rstrip())
+    output.extend([raw.decode(errors="replace").rstrip() async for raw in stream])
 
 
 async def driftlock(*arguments: str, timeout_s: float = 120.0) -> str:

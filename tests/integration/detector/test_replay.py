@@ -24,8 +24,8 @@ PARTITIONS = 2
 DONE_TIMEOUT_S = 120.0
 COMPARED = (
     "id, timestamp, stream_type, stream, service, severity, ncd_score, p_value, surprise_bits, "
-    "glass_box_explanation, detailed_explanation::text, baseline_ref, window_start, window_end, log_position, "
-    "partition, metadata::text, trace_ids"
+    "glass_box_explanation, detailed_explanation::text, baseline_ref, window_start, window_end, "
+    "log_position, partition, metadata::text, trace_ids"
 )
 
 
