@@ -17,7 +17,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -75,8 +75,9 @@ class SeriesVerdicts:
     series, above 0 only where an episode opens or grows), `p_value` (else 1) and `alarm`. `surprise_bits` is
     what the point costs above the series' mean point. `expected`, `low` and `high` are the prediction and
     a band that 95 % of points keep in the long run, in the unit of `value`, which is the reading or, for a
-    counter, its rate a second; NaN where nothing was predicted. `parts` (k, 5) sum to the score: code,
-    value, short shape, long shape, recurrence. `calibration_size` counts the blocks behind the p-value.
+    counter, its rate a second; NaN where nothing was predicted. `parts` (k, 6) sum to the score: code,
+    season, value, short shape, long shape, recurrence. `calibration_size` counts the blocks behind the
+    p-value.
     """
 
     status: npt.NDArray[np.uint8]
@@ -178,9 +179,7 @@ class SeriesBank:
         blocks = int(self._state["tail"][row, 0]) if row >= 0 else 0
         blocks_needed = math.ceil(1.0 / self._settings.p_value_threshold) - 1
         needed = self._settings.warm_up_points + blocks_needed * TAIL_BLOCK_POINTS
-        phase = "learning" if seen < self._settings.warm_up_points else "calibrating"
-        if blocks >= blocks_needed and phase != "learning":
-            phase = "ready"
+        phase = _phase(seen, self._settings.warm_up_points, blocks >= blocks_needed)
         return WarmUp(phase, seen, needed, blocks, 1.0 / (1.0 + blocks))
 
     def dirty(self) -> list[int]:
@@ -269,6 +268,12 @@ class SeriesBank:
         known = self._ids[: self._held]
         kernels.find_rows(self._table_id, self._table_row, known, 0, 0, self._held, rows, ids)
         self._ids = ids
+
+
+def _phase(seen: int, warm_up: int, calibrated: bool) -> Literal["learning", "calibrating", "ready"]:
+    if seen < warm_up:
+        return "learning"
+    return "ready" if calibrated else "calibrating"
 
 
 def _grown(array: npt.NDArray[Any], size: int) -> npt.NDArray[Any]:

@@ -7,6 +7,7 @@ The score of a point is a sum of bits, so that an explanation can split it witho
 
 - `code`: what the point costs above what its series' worst points usually cost, under a mixture of heavy
   tailed predictors (last value, fast and slow mean, mean of this time of day);
+- `season`: how far the smoothed departure from the mean of this time of day exceeds its usual worst;
 - `value`, `short`, `long`: how far the value, the shape of the last 12 and of the last 144 points lie from
   all that a small dictionary remembers, which is Lempel and Ziv's idea carried to numbers;
 - less `recurrence`: the logarithm of how often the series' own past blocks reached as much.
@@ -24,6 +25,7 @@ from typing import Any
 import numba
 import numpy as np
 
+from driftlock.core import series_tuning as tuned
 from driftlock.core.logarithm import asinh, log2
 from driftlock.core.series_state import (
     ENTRIES,
@@ -41,11 +43,8 @@ Record = Any
 kernel = numba.njit(cache=True, error_model="numpy")
 
 SEASON_BUCKET_NS = 86_400_000_000_000 // SEASON_BUCKETS
-LEAD_POINTS = 30
-"""Points before squared errors are capped and peaks are calibrated: scales must first find themselves."""
 SHORT_POINTS = 2  # a block of the short shape
 LONG_POINTS = 12  # a block of the long shape
-CODE_BLOCK_POINTS = 50
 TAIL_BLOCK_POINTS = 64
 """Points of a block whose maximum is one observation of the tail: the unit of the p-value's null."""
 VALUE_BOUND = 1e15
@@ -54,17 +53,7 @@ TAIL_BLOCKS_MAX = 32_768
 """At this many blocks all counts are halved: the 16-bit counts cannot overflow, the past fades slowly."""
 
 _STUDENT = 0.3675525969478614  # 2 / (π √3): the density of Student's t with 3 degrees of freedom at 0
-_SHARE = 0.005  # weight every expert keeps, so that a regime that returns finds its expert alive
-_ERROR_RATE_MIN = 0.013
-_SEASON_RATE_MIN = 0.15
-_BITS_RATE_MIN = 2.31e-4  # half-life of 3,000 points
-_VIGILANCE_VALUE = 0.03
-_VIGILANCE_SHORT = 0.045
-_VIGILANCE_LONG = 0.15
-_ENTRY_RATE = 0.05
-_CODE_BITS_MAX = 64.0
-_BAND_MISS = 0.05
-_BAND_RATE = 0.02
+_CODE, _SEASON = 0, 1  # which peaks
 
 
 @kernel
@@ -79,7 +68,7 @@ def predictions(r: Record, bucket: int, means: Any) -> None:
 @kernel
 def code_length(r: Record, y: float, means: Any) -> float:
     """Bits of `y` under the mixture; updates the experts' weights and errors. Needs a range above 0."""
-    floor = 1e-5 * max(r.high - r.low, 1e-3)
+    floor = tuned.SCALE_FLOOR * max(r.high - r.low, 1e-3)
     density = 0.0
     for j in range(EXPERTS):
         scale = math.sqrt(r.square[j]) + floor
@@ -87,12 +76,12 @@ def code_length(r: Record, y: float, means: Any) -> float:
         tail = 1.0 + u * u / 3.0
         r.weight[j] *= max(_STUDENT / (scale * tail * tail), 1e-100)
         density += r.weight[j]
-    rate = max(_ERROR_RATE_MIN, 1.0 / (r.seen + 1))
+    rate = max(tuned.ERROR_RATE, 1.0 / (r.seen + 1))
     for j in range(EXPERTS):
-        r.weight[j] = (1.0 - EXPERTS * _SHARE) * r.weight[j] / density + _SHARE
+        r.weight[j] = (1.0 - EXPERTS * tuned.EXPERT_SHARE) * r.weight[j] / density + tuned.EXPERT_SHARE
         error = (y - means[j]) * (y - means[j])
-        if r.seen > LEAD_POINTS:
-            error = min(error, 9.0 * r.square[j] + floor * floor)
+        if r.seen > tuned.LEAD_POINTS:
+            error = min(error, tuned.ERROR_CAP * r.square[j] + floor * floor)
         r.square[j] += rate * (error - r.square[j])
     return -log2(density)
 
@@ -101,27 +90,65 @@ def code_length(r: Record, y: float, means: Any) -> float:
 def standardise(r: Record, bits: float) -> float:
     """The code length in deviations from the series' own mean code length, which then learns it."""
     deviation = math.sqrt(r.bits_square)
-    z = (bits - r.bits_mean) / (deviation + 0.05)
+    z = (bits - r.bits_mean) / (deviation + tuned.BITS_FLOOR)
     delta = bits - r.bits_mean
-    if r.seen > 20:
-        delta = min(max(delta, -3.0 * deviation), 3.0 * deviation)
-    rate = max(_BITS_RATE_MIN, 1.0 / (r.seen + 1))
+    if r.seen > tuned.BITS_CAP_AFTER:
+        delta = min(max(delta, -tuned.BITS_CAP * deviation), tuned.BITS_CAP * deviation)
+    rate = max(tuned.BITS_RATE, 1.0 / (r.seen + 1))
     r.bits_mean += rate * delta
     r.bits_square += rate * (delta * delta - r.bits_square)
     return float(z)
 
 
 @kernel
-def above_peaks(r: Record, z: float) -> float:
+def above_peaks(r: Record, which: int, z: float) -> float:
     """How far `z` exceeds the usual maximum of a block, in the scale of such maxima; learns the maxima."""
-    excess = min(max(0.0, (z - r.peak_place) / r.peak_scale + 5.0), _CODE_BITS_MAX)
-    r.peak_block = max(r.peak_block, z)
-    if (r.seen - LEAD_POINTS) % CODE_BLOCK_POINTS == 0:
-        delta = min(r.peak_block - r.peak_place, 2.0 * r.peak_scale)
-        r.peak_place += 0.05 * delta
-        r.peak_scale = max(r.peak_scale + 0.05 * (1.25 * abs(delta) - r.peak_scale), 0.05)
-        r.peak_block = -1e9
+    excess = (z - r.peak_place[which]) / r.peak_scale[which]
+    r.peak_block[which] = max(r.peak_block[which], z)
+    if (r.seen - tuned.LEAD_POINTS) % tuned.PEAK_BLOCK_POINTS == 0:
+        scale = r.peak_scale[which]
+        delta = min(r.peak_block[which] - r.peak_place[which], tuned.PEAK_GROWTH_MAX * scale)
+        r.peak_place[which] += tuned.PEAK_RATE * delta
+        scale += tuned.PEAK_RATE * (tuned.PEAK_SPREAD * abs(delta) - scale)
+        r.peak_scale[which] = max(scale, tuned.PEAK_SCALE_MIN)
+        r.peak_block[which] = -1e9
     return float(excess)
+
+
+@kernel
+def code_excess(r: Record, bits: float) -> float:
+    """Bits by which the code length `bits` exceeds what the series' worst points usually cost."""
+    z = standardise(r, bits)
+    if r.seen <= tuned.LEAD_POINTS:
+        return 0.0
+    return min(max(0.0, above_peaks(r, _CODE, z) + tuned.PEAK_HEAD), tuned.CODE_BITS_MAX)
+
+
+@kernel
+def season_departure(r: Record, y: float, bucket: int) -> float:
+    """Bits by which a lasting departure from this time of day exceeds the usual worst; before learning it.
+
+    Catches what the mixture forgives: a day that goes on smoothly, but at another day's level.
+    """
+    if r.season_seen[bucket] == 0:
+        return 0.0
+    r.season_drift += tuned.SEASON_DRIFT_RATE * (y - np.float64(r.season[bucket]) - r.season_drift)
+    floor = tuned.SEASON_FLOOR * (r.high - r.low) + 1e-12
+    z = abs(r.season_drift) / (math.sqrt(r.season_square) + floor)
+    error = r.season_drift * r.season_drift
+    excess = 0.0
+    if r.seen > tuned.LEAD_POINTS:
+        excess = min(max(0.0, above_peaks(r, _SEASON, z)), tuned.SEASON_BITS_MAX)
+        error = min(error, tuned.ERROR_CAP * r.season_square + floor * floor)
+    r.season_square += max(tuned.SEASON_ERROR_RATE, 1.0 / (r.seen + 1)) * (error - r.season_square)
+    return excess
+
+
+@kernel
+def fade_range(r: Record) -> None:
+    """Lets the running range shrink towards the slow mean."""
+    r.high -= tuned.RANGE_FADE * (r.high - r.mean_slow)
+    r.low += tuned.RANGE_FADE * (r.mean_slow - r.low)
 
 
 @kernel
@@ -149,14 +176,14 @@ def novelty(entries: Any, used: Any, y: float, span: float, now: int) -> float:
     far = 0.0
     if distance < np.inf:
         far = distance / span if span > 0.0 else 0.0
-    if distance == np.inf or far > _VIGILANCE_VALUE:
+    if distance == np.inf or far > tuned.VALUE_VIGILANCE:
         place = oldest(used)
         entries[place] = single
     else:
         place = 0
         while np.float32(abs(entries[place] - single)).view(np.int32) != least:
             place += 1
-        entries[place] += _ENTRY_RATE * (y - np.float64(entries[place]))
+        entries[place] += tuned.ENTRY_RATE * (y - np.float64(entries[place]))
     used[place] = now
     return far
 
@@ -182,7 +209,7 @@ def shape_novelty(entries: Any, used: Any, shape: Any, span: float, vigilance: f
         if is_new:
             entries[k, place] = shape[k]
         else:
-            entries[k, place] += _ENTRY_RATE * (np.float64(shape[k]) - np.float64(entries[k, place]))
+            entries[k, place] += tuned.ENTRY_RATE * (np.float64(shape[k]) - np.float64(entries[k, place]))
     used[place] = now
     return far
 
@@ -201,8 +228,8 @@ def value_novelty(r: Record, y: float) -> float:
     span = max(r.high, y) - min(r.low, y)
     plain = novelty(r.value_entry, r.value_used, y, span, r.seen + 1)
     delta = y - r.level_mean
-    level = asinh(delta / (r.level_spread + 1e-3 * span)) if span > 0.0 else 0.0
-    rate = max(0.0055, 1.0 / (r.seen + 1))
+    level = asinh(delta / (r.level_spread + tuned.LEVEL_FLOOR * span)) if span > 0.0 else 0.0
+    rate = max(tuned.LEVEL_RATE, 1.0 / (r.seen + 1))
     r.level_mean += rate * delta
     r.level_spread += rate * (abs(delta) - r.level_spread)
     r.level_low = min(r.level_low, level)
@@ -218,10 +245,10 @@ def short_novelty(r: Record, y: float, span: float) -> float:
         return 0.0
     middle = 0.5 * (y + r.pair_first)
     extreme = y if abs(y - r.shape_mean) > abs(r.pair_first - r.shape_mean) else r.pair_first
-    push(r.short_now, middle if abs(extreme - middle) < 0.03 * (r.high - r.low) else extreme)
+    push(r.short_now, middle if abs(extreme - middle) < tuned.EXTREME_SHARE * (r.high - r.low) else extreme)
     if r.seen + 1 < SHORT_POINTS * SHORT_BLOCKS or r.high <= r.low:
         return 0.0
-    return shape_novelty(r.short_entry, r.short_used, r.short_now, span, _VIGILANCE_SHORT, r.seen + 1)
+    return shape_novelty(r.short_entry, r.short_used, r.short_now, span, tuned.SHORT_VIGILANCE, r.seen + 1)
 
 
 @kernel
@@ -234,18 +261,18 @@ def long_novelty(r: Record, y: float, span: float) -> float:
     r.long_sum = 0.0
     if r.seen + 1 < LONG_POINTS * LONG_BLOCKS or r.high <= r.low:
         return 0.0
-    return shape_novelty(r.long_entry, r.long_used, r.long_now, span, _VIGILANCE_LONG, r.seen + 1)
+    return shape_novelty(r.long_entry, r.long_used, r.long_now, span, tuned.LONG_VIGILANCE, r.seen + 1)
 
 
 @kernel
 def learn_means(r: Record, y: float, bucket: int) -> None:
     """Moves the predictors towards `y`."""
     r.last = y
-    r.mean_fast += max(0.3, 1.0 / (r.seen + 1)) * (y - r.mean_fast)
-    r.mean_slow += max(0.05, 1.0 / (r.seen + 1)) * (y - r.mean_slow)
+    r.mean_fast += max(tuned.FAST_RATE, 1.0 / (r.seen + 1)) * (y - r.mean_fast)
+    r.mean_slow += max(tuned.SLOW_RATE, 1.0 / (r.seen + 1)) * (y - r.mean_slow)
     if r.season_seen[bucket] < 255:
         r.season_seen[bucket] += 1
-    rate = max(_SEASON_RATE_MIN, 1.0 / r.season_seen[bucket])
+    rate = max(tuned.SEASON_RATE, 1.0 / r.season_seen[bucket])
     r.season[bucket] += rate * (y - np.float64(r.season[bucket]))
 
 
@@ -258,7 +285,7 @@ def learn_band(r: Record, distance: float) -> float:
     """
     factor = r.band_factor
     missed = 1.0 if distance > factor else 0.0
-    r.band_factor = min(max(factor * (1.0 + _BAND_RATE * (missed - _BAND_MISS)), 1e-3), 1e6)
+    r.band_factor = min(max(factor * (1.0 + tuned.BAND_RATE * (missed - tuned.BAND_MISS)), 1e-3), 1e6)
     return np.float64(factor)
 
 
@@ -296,12 +323,13 @@ def learn_tail(r: Record, bits: float, tested: int) -> None:
 
 @kernel
 def opens_episode(r: Record, bits: float) -> bool:
-    """Whether `bits` is above all scores of the last 8 % of points (50 to 500): only then is it news.
+    """Whether `bits` is above all scores of the last 5 % of points (64 to 200): only then is it news.
 
     Keeps the decreasing peaks of that span. When more than there is room for, the smallest stands in for
     what follows it, which can only suppress.
     """
-    reach = min(max((r.seen * 8) // 100, 50), 500)
+    share = int(tuned.EPISODE_SHARE * r.seen)
+    reach = min(max(share, tuned.EPISODE_POINTS_MIN), tuned.EPISODE_POINTS_MAX)
     kept = 0
     for j in range(r.peaks):
         if np.int64(r.peak_at[j]) + reach >= r.seen and np.float64(r.peak_bits[j]) >= bits:

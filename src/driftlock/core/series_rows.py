@@ -11,15 +11,16 @@ from typing import Any
 
 import numpy as np
 
+from driftlock.core import series_tuning as tuned
 from driftlock.core.logarithm import exp2, log2
 from driftlock.core.series_kernel import (
-    LEAD_POINTS,
     SEASON_BUCKET_NS,
     VALUE_BOUND,
     Record,
-    above_peaks,
     blocks_reaching,
+    code_excess,
     code_length,
+    fade_range,
     kernel,
     learn_band,
     learn_means,
@@ -27,8 +28,8 @@ from driftlock.core.series_kernel import (
     long_novelty,
     opens_episode,
     predictions,
+    season_departure,
     short_novelty,
-    standardise,
     value_novelty,
 )
 from driftlock.core.series_state import EXPERTS, SEASON_BUCKETS
@@ -39,18 +40,11 @@ NO_INCREMENT = 2
 NOT_FINITE = 3
 REFUSED = 4
 
-CODE, VALUE, SHORT, LONG, RECURRENCE = range(5)
-PARTS = 5
+CODE, SEASON, VALUE, SHORT, LONG, RECURRENCE = range(6)
+PARTS = 6
 
 SCORE_HALVING_BITS = 16.0
 """An anomaly score of ½ stands for as many bits, ¾ for twice as many."""
-
-_VALUE_WEIGHT = 8.0
-_VALUE_UNIT = 0.08
-_SHORT_WEIGHT = 1.5
-_LONG_WEIGHT = 1.1
-_RECURRENCE_WEIGHT = 2.3
-_RECURRENCE_SLACK = 1.2
 
 OUTPUT = np.dtype(
     [
@@ -76,9 +70,8 @@ def start(r: Record, value: float) -> None:
     """Sets what is not zero at the start, from the first value."""
     r.started = 1
     r.origin = value
-    r.peak_place = 5.0
-    r.peak_scale = 2.0
-    r.peak_block = -1e9
+    r.peak_place[0], r.peak_scale[0], r.peak_block[0] = 5.0, 2.0, -1e9
+    r.peak_place[1], r.peak_scale[1], r.peak_block[1] = 3.0, 1.0, -1e9
     r.band_factor = 3.0
     r.value_entry[:] = np.inf
     r.level_entry[:] = np.inf
@@ -133,26 +126,29 @@ def expect(r: Record, y: float, means: Any, out: Any) -> None:
 @kernel
 def score_parts(r: Record, y: float, bucket: int, means: Any, out: Any) -> float:
     """Writes the parts of the score but the recurrence; learns the point; returns the parts' sum in bits."""
+    fade_range(r)
     predictions(r, bucket, means)
     expect(r, y, means, out)
     if r.high > r.low or y != 0.0:
         bits = code_length(r, y, means)
         out.surprise_bits = max(0.0, bits - r.bits_mean)
-        z = standardise(r, bits)
-        if r.seen > LEAD_POINTS:
-            out.parts[CODE] = above_peaks(r, z)
+        out.parts[CODE] = code_excess(r, bits)
+        out.parts[SEASON] = tuned.SEASON_WEIGHT * season_departure(r, y, bucket)
     learn_means(r, y, bucket)
-    out.parts[VALUE] = _VALUE_WEIGHT * log2(1.0 + value_novelty(r, y) / _VALUE_UNIT)
+    out.parts[VALUE] = tuned.VALUE_WEIGHT * log2(1.0 + value_novelty(r, y) / tuned.VALUE_UNIT)
     r.low = min(r.low, y)
     r.high = max(r.high, y)
-    span = math.sqrt(r.shape_square) + 1e-2 * (r.high - r.low)
-    out.parts[SHORT] = _SHORT_WEIGHT * log2(1.0 + short_novelty(r, y, span))
-    out.parts[LONG] = _LONG_WEIGHT * log2(1.0 + long_novelty(r, y, span))
+    span = math.sqrt(r.shape_square) + tuned.SHAPE_FLOOR * (r.high - r.low)
+    out.parts[SHORT] = tuned.SHORT_WEIGHT * log2(1.0 + short_novelty(r, y, span))
+    out.parts[LONG] = tuned.LONG_WEIGHT * log2(1.0 + long_novelty(r, y, span))
     delta = y - r.shape_mean
-    rate = max(0.007, 1.0 / (r.seen + 1))
+    rate = max(tuned.SHAPE_RATE, 1.0 / (r.seen + 1))
     r.shape_mean += rate * delta
     r.shape_square += rate * (delta * delta - r.shape_square)
-    return float(out.parts[CODE] + out.parts[VALUE] + out.parts[SHORT] + out.parts[LONG])
+    total = 0.0
+    for j in range(RECURRENCE):
+        total += out.parts[j]
+    return total
 
 
 @kernel
@@ -171,7 +167,9 @@ def step(r: Record, time_ns: int, value: float, warm_up_points: int, means: Any,
             out.parts[j] = 0.0
     else:
         out.status = SCORED
-        recurrence = _RECURRENCE_WEIGHT * log2(1.0 + blocks_reaching(r, total - _RECURRENCE_SLACK))
+        like = total * (1.0 - tuned.RECURRENCE_SLACK_SHARE) - tuned.RECURRENCE_SLACK
+        often = tuned.RECURRENCE_SHARE * blocks_reaching(r, like)
+        recurrence = tuned.RECURRENCE_WEIGHT * log2(1.0 + often)
         out.parts[RECURRENCE] = -min(recurrence, total)
         out.score = max(0.0, total - recurrence)
         out.calibration_size = r.tail[0]

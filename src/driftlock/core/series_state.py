@@ -15,6 +15,8 @@ import numpy as np
 
 EXPERTS = 4
 SEASON_BUCKETS = 48
+PEAKS = 2
+"""Quantities judged against their block maxima: the code length, the departure from the season."""
 ENTRIES = 32
 """Entries of each dictionary."""
 SHORT_BLOCKS = 6
@@ -38,9 +40,11 @@ _FIELDS: list[tuple[str, str] | tuple[str, str, tuple[int, ...]]] = [
     ("weight", "f8", (EXPERTS,)),
     ("bits_mean", "f8"),
     ("bits_square", "f8"),
-    ("peak_place", "f8"),  # location and scale of the block maxima of the standardised code length
-    ("peak_scale", "f8"),
-    ("peak_block", "f8"),
+    ("peak_place", "f8", (PEAKS,)),  # location and scale of block maxima, and the present block's
+    ("peak_scale", "f8", (PEAKS,)),
+    ("peak_block", "f8", (PEAKS,)),
+    ("season_drift", "f8"),  # smoothed departure from the season, and its mean square
+    ("season_square", "f8"),
     ("level_mean", "f8"),
     ("level_spread", "f8"),
     ("level_low", "f8"),

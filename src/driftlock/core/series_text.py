@@ -13,10 +13,11 @@ from driftlock.core.series_kernel import TAIL_BLOCK_POINTS
 if TYPE_CHECKING:
     from driftlock.core.series import SeriesVerdicts
 
-PART_NAMES = ("code", "value", "short_shape", "long_shape", "recurrence")
+PART_NAMES = ("code", "season", "value", "short_shape", "long_shape", "recurrence")
 
 _REASONS = {
     "code": "it is hard to predict from the points before it",
+    "season": "it has strayed from its usual course for this time of day",
     "value": "the series has not been near this value before",
     "short_shape": "the last 12 points form a shape it has not shown before",
     "long_shape": "the last 144 points form a shape it has not shown before",
