@@ -1,0 +1,166 @@
+"""The main job: a real log with real faults goes in by `driftlock send`, and the faults come out.
+
+The log is PostgreSQL's own, written while a real server first does ordinary work and then has failures
+provoked: a table that is gone, a full deadlock, terminated connections. HDFS comes from ../shared/data where
+that folder stands beside the project.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import random
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import asyncpg
+import httpx
+import pytest
+
+from driftlock.runtime.embedded import EmbeddedServers
+from support.running import Running, driftlock, running
+
+FOUND_TIMEOUT_S = 60.0
+ROUNDS = 400
+HDFS = Path(__file__).parents[3] / "shared" / "data" / "hdfs" / "hdfs-dev.log.gz"
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(400), pytest.mark.xdist_group("main-job")]
+
+
+async def ordinary_work(url: str, rng: random.Random, rounds: int) -> None:
+    """Statements of a small shop, all of which the server logs."""
+    connection = await asyncpg.connect(url, statement_cache_size=0)
+    try:
+        for _ in range(rounds):
+            item, amount = rng.randrange(1, 500), rng.randrange(1, 9)
+            await connection.execute(f"INSERT INTO orders (item, amount) VALUES ({item}, {amount})")
+            await connection.execute(f"SELECT * FROM orders WHERE item = {item}")
+            await connection.execute(f"UPDATE stock SET left_over = left_over - {amount} WHERE item = {item}")
+            if rng.random() < 0.3:
+                await connection.execute(f"DELETE FROM orders WHERE id = {rng.randrange(1, 5000)}")
+    finally:
+        await connection.close()
+
+
+async def failures(url: str) -> None:
+    """What operators fear: a missing table, a division by zero, a killed backend, a deadlock."""
+    connection, other = await asyncpg.connect(url), await asyncpg.connect(url)
+    for _ in range(12):
+        for statement in (
+            "SELECT * FROM invoices",
+            "SELECT 1 / (SELECT 0)",
+            "INSERT INTO stock VALUES (1, 1)",
+        ):
+            with contextlib.suppress(asyncpg.PostgresError):
+                await connection.execute(statement)
+    await connection.execute("SET deadlock_timeout = '50ms'")
+    first, second = connection.transaction(), other.transaction()
+    await first.start()
+    await second.start()
+    await connection.execute("UPDATE stock SET left_over = 1 WHERE item = 1")
+    await other.execute("UPDATE stock SET left_over = 1 WHERE item = 2")
+    crossing = [
+        connection.execute("UPDATE stock SET left_over = 1 WHERE item = 2"),
+        other.execute("UPDATE stock SET left_over = 1 WHERE item = 1"),
+    ]
+    results = await asyncio.gather(*crossing, return_exceptions=True)
+    assert any(isinstance(result, asyncpg.DeadlockDetectedError) for result in results)
+    for each in (connection, other):
+        each.terminate()
+
+
+@pytest.fixture
+async def postgres_log(own_servers: EmbeddedServers, data_dir: Path, tmp_path: Path) -> Path:
+    """A log of ordinary work with one stretch of provoked failures, and ordinary work after it."""
+    url = own_servers.database_url
+    admin = await asyncpg.connect(url)
+    for statement in (
+        "ALTER SYSTEM SET log_statement = 'all'",
+        "SELECT pg_reload_conf()",
+        "CREATE TABLE orders (id bigserial PRIMARY KEY, item int, amount int)",
+        "CREATE TABLE stock (item int PRIMARY KEY, left_over int)",
+        "INSERT INTO stock SELECT n, 1000 FROM generate_series(1, 500) n",
+    ):
+        await admin.execute(statement)
+    await admin.close()
+    rng = random.Random(3)
+    await ordinary_work(url, rng, ROUNDS * 4)
+    await failures(url)
+    await ordinary_work(url, rng, ROUNDS)
+    copy = tmp_path / "postgres.log"
+    copy.write_text((data_dir / "logs" / "postgres.log").read_text())  # noqa: ASYNC240
+    return copy
+
+
+@contextlib.asynccontextmanager
+async def listening(tree: Running) -> AsyncIterator[list[dict[str, Any]]]:
+    """Anomalies as they arrive over Server-Sent Events."""
+    heard: list[dict[str, Any]] = []
+    connected = asyncio.Event()
+
+    async def listen() -> None:
+        async with (
+            httpx.AsyncClient(headers=tree.headers, timeout=None) as client,
+            client.stream("GET", f"{tree.api}/v1/stream/anomalies") as answer,
+        ):
+            assert answer.status_code == 200
+            event = ""
+            async for text in answer.aiter_lines():
+                if text.startswith("event:"):
+                    event = text.removeprefix("event:").strip()
+                if event == "connected":
+                    connected.set()
+                if event == "anomaly" and text.startswith("data:"):
+                    heard.append(json.loads(text.removeprefix("data:")))
+
+    task = asyncio.create_task(listen())
+    await asyncio.wait_for(connected.wait(), 20)
+    try:
+        yield heard
+    finally:
+        task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await task
+
+
+async def test_provoked_failures_stand_in_the_api_and_came_over_sse(
+    postgres_log: Path, tmp_path_factory: pytest.TempPathFactory, data_dir: Path
+) -> None:
+    async with running(data_dir.with_name("driftlock")) as tree, listening(tree) as heard:
+        printed = await driftlock(
+            "send", str(postgres_log), "--service", "shop-db", "--endpoint", tree.otlp_http
+        )
+        assert printed
+        async with asyncio.timeout(FOUND_TIMEOUT_S):
+            while not heard:
+                await asyncio.sleep(0.2)
+        await asyncio.sleep(2.0)
+        rows = await tree.anomalies(service="shop-db", stream_type="logs")
+    assert {row["id"] for row in rows} == {event["id"] for event in heard}
+    words = json.dumps([row["detailed_explanation"] for row in rows])
+    assert "ERROR" in words, "the anomaly shows the lines that carry it"
+    assert any(word in words for word in ("does not exist", "deadlock", "division", "duplicate key"))
+    # one stretch of faults among 170 blocks of ordinary work: an episode, not a flood
+    assert len(rows) <= 5
+
+
+@pytest.mark.skipif(not HDFS.exists(), reason="the HDFS log of ../shared/data is not here")
+async def test_an_endless_hdfs_stream_raises_few_alarms_and_keeps_up(data_dir: Path) -> None:
+    async with running(data_dir) as tree:
+        await driftlock("send", str(HDFS), "--service", "hdfs", "--endpoint", tree.otlp_http, timeout_s=300)
+        async with asyncio.timeout(FOUND_TIMEOUT_S):
+            while True:
+                streams = (await tree.get("/v1/streams"))["streams"]
+                if [s["events_seen"] for s in streams] == [111_621]:
+                    break
+                await asyncio.sleep(0.3)
+        stream = streams[0]
+        rows = await tree.anomalies(service="hdfs")
+    assert stream["phase"] == "ready"
+    units = 111_621 // 25
+    assert 1 <= len(rows) <= 0.02 * units
+    for row in rows:
+        assert 0 < row["p_value"] <= 0.05
+        assert row["baseline_ref"]
+        assert row["glass_box_explanation"]
