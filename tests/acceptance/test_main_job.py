@@ -89,7 +89,7 @@ async def postgres_log(own_servers: EmbeddedServers, data_dir: Path, tmp_path: P
     await failures(url)
     await ordinary_work(url, rng, ROUNDS)
     copy = tmp_path / "postgres.log"
-    copy.write_text((data_dir / "logs" / "postgres.log").read_text())  # noqa: ASYNC240
+    copy.write_text((data_dir / "logs" / "postgres.log").read_text())
     return copy
 
 
