@@ -109,7 +109,9 @@ class TelemetryLog:
             message = f"NATS at {self._link.address} runs without JetStream, or JetStream is not ready"
             raise UnavailableError(message, hint="Start nats-server with JetStream enabled (-js).") from error
         except APIError as error:
-            raise StartError(f"NATS refuses the log {STREAM_NAME}: {error.description}") from error
+            message = f"NATS refuses a log of {bytes_max} bytes: {error.description}"
+            hint = "Give JetStream a larger max_file_store, or make the log smaller with --log-bytes-max."
+            raise StartError(message, hint=hint) from error
         except (nats.errors.Error, TimeoutError) as error:
             raise UnavailableError(f"NATS at {self._link.address} does not answer: {error}") from error
 
