@@ -33,6 +33,10 @@ from support import servers
 
 ResultT = TypeVar("ResultT")
 
+# gRPC's threads would follow into the children that tests fork, and close what is not theirs. Read by gRPC
+# when it is first used.
+os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
+
 _numbers = itertools.count()
 
 

@@ -80,13 +80,13 @@ class TelemetryLog:
         link.on_lost(self._fail_waiting)
 
     @classmethod
-    async def connect(cls, url: str, *, name: str, timeout_s: float = CONNECT_TIMEOUT_S) -> Self:
+    async def connect(cls, url: str, *, name: str, timeout_s: float | None = None) -> Self:
         """Connect to NATS; credentials are part of the URL. It then reconnects for ever by itself.
 
-        Raises UnavailableError when the server is not reachable within `timeout_s`.
+        Raises UnavailableError when the server is not reachable within `timeout_s` (`CONNECT_TIMEOUT_S`).
         """
         link = Link(url, name=name)
-        await link.open(timeout_s=timeout_s)
+        await link.open(timeout_s=CONNECT_TIMEOUT_S if timeout_s is None else timeout_s)
         return cls(link)
 
     @property
