@@ -1,0 +1,1 @@
+"""Anomalies: list, read, report from elsewhere, change the status."""

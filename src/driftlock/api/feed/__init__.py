@@ -1,0 +1,1 @@
+"""The live feed of anomalies and status changes as Server-Sent Events."""

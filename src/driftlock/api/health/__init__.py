@@ -1,0 +1,1 @@
+"""Liveness, readiness, version, metrics: what operators and their machines ask, without a key."""

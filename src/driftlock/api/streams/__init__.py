@@ -1,0 +1,1 @@
+"""Streams: what Driftlock learns, how far each is, and the smallest p-value it can reach."""

@@ -1,0 +1,116 @@
+"""`/v1/streams`: read-only views of what detectors write."""
+
+from __future__ import annotations
+
+from typing import Annotated
+from uuid import UUID
+
+import msgspec
+from litestar import Router, get
+from litestar.datastructures import State
+from litestar.params import Parameter
+
+from driftlock.api import cursors
+from driftlock.api.access import Principal, at_least
+from driftlock.api.context import context_of
+from driftlock.api.paging import Cursor, Limit, Offset, check_paging
+from driftlock.api.problems import responses
+from driftlock.storage import streams
+from driftlock.storage.anomalies import StreamType
+from driftlock.storage.streams import Phase, Stream, StreamFilter
+
+LISTING = "streams"
+VALUES_MAX = 100
+
+StreamTypes = Annotated[
+    list[StreamType] | None, Parameter(description="Kind of telemetry; any of them.", max_items=VALUES_MAX)
+]
+Services = Annotated[
+    list[str] | None, Parameter(description="service.name; any of them.", max_items=VALUES_MAX)
+]
+Phases = Annotated[
+    list[Phase] | None, Parameter(description="How far warm-up is; any of them.", max_items=VALUES_MAX)
+]
+
+
+class WarmUp(msgspec.Struct, frozen=True):
+    """Progress to the first verdict; `earliest_p` is the smallest p-value reachable now, null before any."""
+
+    phase: Phase
+    units_seen: int
+    units_needed: int
+    progress: float
+    calibration_size: int
+    earliest_p: float | None
+
+
+class StreamView(Stream, frozen=True):
+    """A stream with its warm-up told in one place."""
+
+    warm_up: WarmUp
+
+
+class StreamPage(msgspec.Struct, frozen=True):
+    """One page, by name. `total` counts all that pass the filter."""
+
+    streams: list[StreamView]
+    total: int
+    limit: int
+    offset: int
+    has_more: bool
+    next_cursor: str | None
+
+
+@get("/", opt=at_least("viewer"), responses=responses(400, 401, 403, 429, 503), summary="List streams")
+async def list_streams(
+    state: State,
+    principal: Principal,
+    stream_type: StreamTypes = None,
+    service: Services = None,
+    phase: Phases = None,
+    limit: Limit = 50,
+    offset: Offset = 0,
+    cursor: Cursor = None,
+) -> StreamPage:
+    """Streams by name, with warm-up progress and the earliest reachable p-value."""
+    check_paging(offset, cursor)
+    wanted = StreamFilter(
+        tenant_id=principal.tenant_id,
+        signal=tuple(stream_type or ()),
+        service=tuple(service or ()),
+        phase=tuple(phase or ()),
+    )
+    context = context_of(state)
+    async with context.connection() as conn:
+        secret = await context.cursor_secret(conn)
+        after = cursors.decode(secret, LISTING, wanted, cursor, tuple[str, UUID]) if cursor else None
+        rows = await streams.page(conn, wanted, limit=limit + 1, offset=offset, after=after)
+        total = await streams.count(conn, wanted)
+    shown, has_more = [_view(row) for row in rows[:limit]], len(rows) > limit
+    place = (shown[-1].name, shown[-1].id) if has_more else None
+    following = cursors.encode(secret, LISTING, wanted, place) if place else None
+    return StreamPage(shown, total, limit, offset, has_more, following)
+
+
+@get(
+    "/{stream_id:uuid}",
+    opt=at_least("viewer"),
+    responses=responses(400, 401, 403, 404, 429, 503),
+    summary="Read a stream",
+)
+async def get_stream(state: State, principal: Principal, stream_id: UUID) -> StreamView:
+    """What is known of a stream."""
+    async with context_of(state).connection() as conn:
+        return _view(await streams.get(conn, stream_id, tenant_id=principal.tenant_id))
+
+
+def _view(stream: Stream) -> StreamView:
+    needed = stream.units_needed
+    done = 1.0 if stream.phase == "ready" else min(1.0, stream.units_seen / needed) if needed else 0.0
+    warm_up = WarmUp(
+        stream.phase, stream.units_seen, needed, done, stream.calibration_size, stream.earliest_p
+    )
+    return StreamView(**msgspec.structs.asdict(stream), warm_up=warm_up)
+
+
+ROUTER = Router("/v1/streams", route_handlers=[list_streams, get_stream], tags=["streams"])
