@@ -95,7 +95,8 @@ def data_dir() -> Iterator[Path]:
 @pytest.fixture
 async def own_servers(data_dir: Path) -> AsyncIterator[EmbeddedServers]:
     with opened(data_dir) as folder:
-        started = EmbeddedServers(folder)
+        # fsync guards against power cuts alone, which no test provokes
+        started = EmbeddedServers(folder, postgres_settings={"fsync": "off"})
         await started.start()
         try:
             yield started

