@@ -1,0 +1,72 @@
+"""Conformal p-values from a rolling calibration set, and how they are bounded.
+
+Owns the scores that a new one is ranked against. p = (1 + #{calibration ≥ s}) / (1 + n), never 0. Under the
+null that a unit is exchangeable with the calibration units, P(p ≤ α) ≤ α for every α (Vovk, Gammerman and
+Shafer 2005); when the set holds anomalies, p is too large, never too small. Rolling, since real logs drift.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numba
+import numpy as np
+import numpy.typing as npt
+
+from driftlock.core.packing import pack_array, unpack_array
+
+_START = 128
+
+
+@numba.njit(cache=True)
+def _at_least(scores: npt.NDArray[np.float64], size: int, score: float) -> int:
+    count = 0
+    for i in range(size):
+        count += scores[i] >= score
+    return count
+
+
+class Calibration:
+    """The last `size_max` scores of units that were scored before they were learned."""
+
+    def __init__(self, size_max: int) -> None:
+        self._size_max = size_max
+        self._scores = np.zeros(min(_START, size_max))
+        self._next = 0
+        self.size = 0
+
+    def at_least(self, score: float) -> int:
+        """How many calibration scores reach `score`."""
+        return int(_at_least(self._scores, self.size, score))
+
+    def p_value(self, score: float) -> float:
+        """The conformal p-value of `score`; 1 while there is nothing to compare with."""
+        return (1 + self.at_least(score)) / (1 + self.size)
+
+    @property
+    def earliest_p(self) -> float:
+        """The smallest p-value that the set allows now."""
+        return 1.0 / (1 + self.size)
+
+    def add(self, score: float) -> None:
+        """Adds a score; at `size_max` the oldest gives way."""
+        if self.size == len(self._scores) < self._size_max:
+            grown = np.zeros(min(2 * self.size, self._size_max))
+            grown[: self.size] = self._scores
+            self._scores, self._next = grown, self.size
+        self._scores[self._next] = score
+        self._next = (self._next + 1) % len(self._scores)
+        self.size = min(self.size + 1, len(self._scores))
+
+    def state(self) -> dict[str, Any]:
+        """What `load` restores exactly."""
+        return {"scores": pack_array(self._scores), "next": self._next, "size": self.size}
+
+    def load(self, state: dict[str, Any]) -> None:
+        """Takes over a state made by `state`."""
+        self._scores, self._next, self.size = unpack_array(state["scores"]), state["next"], state["size"]
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes held."""
+        return self._scores.nbytes

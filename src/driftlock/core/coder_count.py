@@ -1,0 +1,115 @@
+"""The count coder: how often each template occurs in a unit, against how often it usually does.
+
+For a template that occurs v times, log2(Q(v)/P(v)) bits: P is the learned histogram of counts over the units
+that held the template, mixed with one pseudo-unit of Q, and Q(v) = 2^−(2 log2(|v − mode| + 1) + 2) is a broad
+law around the usual count. The unit's code length is the largest over the templates present, at least 0.
+Counts of 12 and more share half-octave buckets, so that a burst is as far away on any scale.
+"""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+import numba
+import numpy as np
+import numpy.typing as npt
+
+from driftlock.core.coder import UNITS_REMEMBERED_MAX, CodedUnit, Part, enlarged, on_grid
+from driftlock.core.logarithm import log2
+from driftlock.core.packing import pack_array, unpack_array
+from driftlock.core.templates import CAPACITY_START, IdArray
+
+BUCKETS = 24
+_EXACT = 12
+
+Histogram = npt.NDArray[np.uint16]
+
+
+@numba.njit(cache=True)
+def bucket_of(count: int) -> int:
+    """The histogram bucket of a count ≥ 1: exact below 12, then two an octave, the last one open."""
+    if count < _EXACT:
+        return count
+    bucket, low = _EXACT, _EXACT
+    while bucket < BUCKETS - 1:
+        half = low + low // 3 if bucket % 2 == 0 else low + low // 2  # 12, 16, 24, 32, 48, …
+        if count < half:
+            return bucket
+        bucket, low = bucket + 1, half
+    return bucket
+
+
+@numba.njit(cache=True)
+def _code(distinct: IdArray, counts: IdArray, histogram: Histogram) -> tuple[float, int]:
+    best, cause = 0.0, -1
+    for i in range(len(distinct)):
+        row = histogram[distinct[i]]
+        total, mode = 0, 1
+        for b in range(BUCKETS):
+            total += row[b]
+            if row[b] > row[mode]:
+                mode = b
+        b = bucket_of(counts[i])
+        away = abs(b - mode) + 1.0
+        q = 0.25 / (away * away)
+        bits = on_grid(log2(q * (total + 1.0) / (row[b] + q)))
+        if bits > best:
+            best, cause = bits, distinct[i]
+    return best, cause
+
+
+@numba.njit(cache=True)
+def _learn(distinct: IdArray, counts: IdArray, histogram: Histogram, weight: int) -> None:
+    for i in range(len(distinct)):
+        b = bucket_of(counts[i])
+        histogram[distinct[i], b] = np.uint16(histogram[distinct[i], b] + weight)
+
+
+class CountCoder:
+    """A histogram of counts for each template; the bits of a unit come from one template."""
+
+    name: ClassVar[str] = "count"
+    version: ClassVar[int] = 1
+
+    def __init__(self) -> None:
+        self.units = 0
+        self.histogram: Histogram = np.zeros((CAPACITY_START, BUCKETS), np.uint16)
+
+    def code(self, unit: CodedUnit) -> Part:
+        """The bits of the most surprising count, and its template."""
+        bits, template = _code(unit.distinct, unit.counts, self.histogram)
+        return Part(bits, int(template))
+
+    def learn(self, unit: CodedUnit, weight: int = 1) -> None:
+        """Counts a unit."""
+        _learn(unit.distinct, unit.counts, self.histogram, weight)
+        self.units += weight
+        if self.units >= UNITS_REMEMBERED_MAX:
+            self.histogram >>= 1
+            self.units >>= 1
+
+    def usual(self, template: int) -> int:
+        """The most frequent bucket of counts of a template, 0 when it was never learned."""
+        row = self.histogram[template]
+        return int(np.argmax(row)) if row.any() else 0
+
+    def reserve(self, capacity: int) -> None:
+        """Makes room for template ids below `capacity`."""
+        self.histogram = enlarged(self.histogram, capacity)
+
+    def forget(self, templates: list[int]) -> None:
+        """Zeroes the histograms of evicted templates."""
+        self.histogram[templates] = 0
+
+    def state(self) -> dict[str, Any]:
+        """What `load` restores exactly."""
+        return {"units": self.units, "histogram": pack_array(self.histogram)}
+
+    def load(self, state: dict[str, Any]) -> None:
+        """Takes over a state made by `state`."""
+        self.units, self.histogram = state["units"], unpack_array(state["histogram"])
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes held."""
+        return self.histogram.nbytes

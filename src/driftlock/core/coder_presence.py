@@ -1,0 +1,88 @@
+"""The presence coder: which templates a unit holds, and which usual ones it lacks.
+
+A template present costs −log2((df + ½)/(N + 1)) bits and one absent −log2((N − df + ½)/(N + 1)), where df of
+N learned units held it (the estimator of Krichevsky and Trofimov). The unit's code length is the largest of
+these, for an anomaly that shows in one line must not drown in fifty ordinary ones; so it has one cause, too.
+"""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+import numba
+import numpy as np
+
+from driftlock.core.coder import UNITS_REMEMBERED_MAX, CodedUnit, Part, enlarged, on_grid
+from driftlock.core.logarithm import log2
+from driftlock.core.packing import pack_array, unpack_array
+from driftlock.core.templates import CAPACITY_START, IdArray
+
+
+@numba.njit(cache=True)
+def _code(distinct: IdArray, df: IdArray, marks: IdArray, units: int) -> tuple[float, int]:
+    rarest = distinct[0]
+    for item in distinct:
+        marks[item] = 1
+        if df[item] < df[rarest]:
+            rarest = item
+    missing = -1
+    for item in range(len(df)):
+        if marks[item] == 0 and df[item] > 0 and (missing < 0 or df[item] > df[missing]):
+            missing = item
+    for item in distinct:
+        marks[item] = 0
+    present_bits = on_grid(log2((units + 1.0) / (df[rarest] + 0.5)))
+    if missing < 0:
+        return present_bits, rarest
+    absent_bits = on_grid(log2((units + 1.0) / (units - df[missing] + 0.5)))
+    if absent_bits > present_bits:
+        return absent_bits, missing
+    return present_bits, rarest
+
+
+class PresenceCoder:
+    """Document frequencies of templates. `bits` of a unit come from one template, present or missing."""
+
+    name: ClassVar[str] = "presence"
+    version: ClassVar[int] = 1
+
+    def __init__(self) -> None:
+        self.units = 0
+        self.df = np.zeros(CAPACITY_START, np.int32)
+        self._marks = np.zeros(CAPACITY_START, np.int32)
+
+    def code(self, unit: CodedUnit) -> Part:
+        """The bits of the most surprising presence or absence, and its template."""
+        bits, template = _code(unit.distinct, self.df, self._marks, self.units)
+        return Part(bits, int(template))
+
+    def learn(self, unit: CodedUnit, weight: int = 1) -> None:
+        """Counts a unit."""
+        self.df[unit.distinct] += np.int32(weight)
+        self.units += weight
+        if self.units >= UNITS_REMEMBERED_MAX:
+            self.df >>= 1
+            self.units >>= 1
+
+    def reserve(self, capacity: int) -> None:
+        """Makes room for template ids below `capacity`."""
+        self.df = enlarged(self.df, capacity)
+        self._marks = enlarged(self._marks, capacity)
+
+    def forget(self, templates: list[int]) -> None:
+        """Zeroes the counters of evicted templates."""
+        self.df[templates] = 0
+
+    def state(self) -> dict[str, Any]:
+        """What `load` restores exactly."""
+        return {"units": self.units, "df": pack_array(self.df)}
+
+    def load(self, state: dict[str, Any]) -> None:
+        """Takes over a state made by `state`."""
+        self.units, self.df = state["units"], unpack_array(state["df"])
+        self._marks = np.zeros(len(self.df), np.int32)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes held."""
+        return self.df.nbytes + self._marks.nbytes

@@ -1,0 +1,88 @@
+"""The set coder: how usual a unit's set of templates is as a whole.
+
+−log2((n(set) + ½)/(N + 1)) bits, where n of N learned units held exactly this set. It sees combinations that
+no single template betrays; on blocks of an un-keyed log, whose sets hardly repeat, it says nothing.
+"""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+import numba
+import numpy as np
+import numpy.typing as npt
+
+from driftlock.core.coder import UNITS_REMEMBERED_MAX, CodedUnit, Part, on_grid
+from driftlock.core.counters import CounterTable, Ints, Uints, add_item, item_key, mixed, slot_of
+from driftlock.core.logarithm import log2
+from driftlock.core.templates import IdArray, TemplateTable
+
+SLOTS_MAX = 2_048
+
+
+@numba.njit(cache=True)
+def _key(hashes: npt.NDArray[np.uint64], distinct: IdArray) -> np.uint32:
+    total = np.uint64(len(distinct))
+    for item in distinct:
+        total += mixed(np.uint64(0x534554), hashes[item])
+    return item_key(mixed(np.uint64(1), total))
+
+
+@numba.njit(cache=True)
+def _code(keys: Uints, counts: Ints, hashes: npt.NDArray[np.uint64], distinct: IdArray, units: int) -> float:
+    seen = counts[slot_of(keys, _key(hashes, distinct))]
+    return on_grid(log2((units + 1.0) / (seen + 0.5)))
+
+
+@numba.njit(cache=True)
+def _learn(
+    keys: Uints, counts: Ints, links: Uints, hashes: npt.NDArray[np.uint64], distinct: IdArray, weight: int
+) -> int:
+    return add_item(keys, counts, links, _key(hashes, distinct), np.uint32(0), weight)
+
+
+class SetCoder:
+    """Counts of template sets. Templates enter by hash, so ids may change hands."""
+
+    name: ClassVar[str] = "set"
+    version: ClassVar[int] = 1
+
+    def __init__(self, templates: TemplateTable) -> None:
+        self._templates = templates
+        self._table = CounterTable(SLOTS_MAX)
+        self.units = 0
+
+    def code(self, unit: CodedUnit) -> Part:
+        """The bits of the unit's set; no single template causes it."""
+        t = self._table
+        return Part(_code(t.keys, t.counts, self._templates.hashes, unit.distinct, self.units), -1)
+
+    def learn(self, unit: CodedUnit, weight: int = 1) -> None:
+        """Counts a unit's set."""
+        t = self._table
+        t.reserve(1)
+        t.taken += int(_learn(t.keys, t.counts, t.links, self._templates.hashes, unit.distinct, weight))
+        self.units += weight
+        if self.units >= UNITS_REMEMBERED_MAX:
+            t.fade()
+            self.units >>= 1
+
+    def reserve(self, capacity: int) -> None:
+        """Nothing to do: sets are kept by hash."""
+
+    def forget(self, templates: list[int]) -> None:
+        """Nothing to do: sets of evicted templates fade with the table."""
+
+    def state(self) -> dict[str, Any]:
+        """What `load` restores exactly."""
+        return {"units": self.units, "table": self._table.state()}
+
+    def load(self, state: dict[str, Any]) -> None:
+        """Takes over a state made by `state`."""
+        self.units = state["units"]
+        self._table.load(state["table"])
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes held."""
+        return self._table.nbytes

@@ -1,0 +1,49 @@
+"""Snapshots as bytes: arrays and plain values, packed so that equal states give equal bytes.
+
+Owns the framing only (MessagePack, arrays little-endian with dtype and shape). Knows nothing of what
+it packs.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+import zstandard
+
+SNAPSHOT_BYTES_MAX = 64 * 1024 * 1024
+_COMPRESSION_LEVEL = 1
+
+
+def pack_array(array: npt.NDArray[Any]) -> list[Any]:
+    """An array as dtype, shape and little-endian bytes."""
+    little = array.dtype.newbyteorder("<")
+    return [little.str, list(array.shape), np.ascontiguousarray(array, little).tobytes()]
+
+
+def unpack_array(packed: list[Any]) -> npt.NDArray[Any]:
+    """The inverse of `pack_array`: a fresh array that may be written to."""
+    kind, shape, data = packed
+    return np.frombuffer(data, np.dtype(kind)).reshape(shape).astype(np.dtype(kind).newbyteorder("="))
+
+
+def pack(value: Any) -> bytes:
+    """Plain values (dicts, lists, bytes, numbers) as bytes; keys keep their order."""
+    return msgspec.msgpack.encode(value)
+
+
+def unpack(data: bytes) -> Any:
+    """The inverse of `pack`."""
+    return msgspec.msgpack.decode(data)
+
+
+def compress(data: bytes) -> bytes:
+    """`data` as a small zstd frame: fast, for state that is kept or sent."""
+    return zstandard.ZstdCompressor(level=_COMPRESSION_LEVEL).compress(data)
+
+
+def decompress(data: bytes) -> bytes:
+    """The inverse of `compress`; refuses what would grow beyond `SNAPSHOT_BYTES_MAX`."""
+    return zstandard.ZstdDecompressor().decompress(data, max_output_size=SNAPSHOT_BYTES_MAX)
