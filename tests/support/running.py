@@ -1,138 +1,160 @@
-"""A whole Driftlock as its users run it: `driftlock up` as a process, spoken to over its ports."""
+"""A whole Driftlock for acceptance tests: `driftlock up` as a person would start it.
+
+    async with Driftlock(data_dir) as running:
+        await running.client.get("/v1/anomalies")
+
+It is used through its command line and its ports alone.
+"""
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
+import os
 import re
+import signal
+import subprocess
 import sys
-import time
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from dataclasses import dataclass
+import tempfile
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from types import TracebackType
 
 import httpx
 import psutil
 
 from driftlock.runtime.ports import free_port
 
-START_TIMEOUT_S = 120.0
-STOP_TIMEOUT_S = 20.0
+DRIFTLOCK = [sys.executable, "-m", "driftlock"]
+DEV_KEY = "dlk_development-key-of-the-tests"
+START_S = 120.0
 
 
-@dataclass(slots=True)
-class Running:
-    """A started tree. `key` is the admin key of the first start."""
+def run(*arguments: str, cwd: Path | None = None, timeout_s: float = 120) -> subprocess.CompletedProcess[str]:
+    """One command to its end."""
+    return subprocess.run(
+        [*DRIFTLOCK, *arguments],
+        capture_output=True,
+        text=True,
+        timeout=timeout_s,
+        cwd=cwd or tempfile.gettempdir(),
+        env=clean_environment(),
+        check=False,
+    )
 
-    process: asyncio.subprocess.Process
-    folder: Path
-    ports: dict[str, int]
-    key: str
-    output: list[str]
+
+def clean_environment() -> dict[str, str]:
+    """Ours, without settings of a Driftlock on this machine."""
+    return {key: value for key, value in os.environ.items() if not key.startswith("DRIFTLOCK_")}
+
+
+class Driftlock:
+    """`driftlock up` on free ports. `flags` are added to its command line."""
+
+    def __init__(self, data_dir: Path, *flags: str, dev_key: str | None = DEV_KEY) -> None:
+        self.data_dir = data_dir
+        self.api_port = free_port()
+        self.grpc_port = free_port([self.api_port])
+        self.http_port = free_port([self.api_port, self.grpc_port])
+        self.key: str | None = dev_key
+        self._dev_key = dev_key
+        self._flags: Sequence[str] = flags
+        self._process: subprocess.Popen[bytes] | None = None
+        self.output = ""
 
     @property
     def api(self) -> str:
-        return f"http://127.0.0.1:{self.ports['api']}"
+        return f"http://127.0.0.1:{self.api_port}"
 
     @property
-    def otlp_http(self) -> str:
-        return f"http://127.0.0.1:{self.ports['http']}"
+    def process(self) -> psutil.Process:
+        assert self._process is not None, "not started"
+        return psutil.Process(self._process.pid)
 
     @property
-    def otlp_grpc(self) -> str:
-        return f"127.0.0.1:{self.ports['grpc']}"
+    def client(self) -> httpx.AsyncClient:
+        """A new client of the API, with the key; to be closed by the caller (`async with`)."""
+        headers = {"Authorization": f"Bearer {self.key}"} if self.key else {}
+        return httpx.AsyncClient(base_url=self.api, headers=headers, timeout=30)
 
-    @property
-    def headers(self) -> dict[str, str]:
-        return {"Authorization": f"Bearer {self.key}"}
+    async def start(self) -> None:
+        """Start it and return once it says that it runs. Raises AssertionError with its words if not."""
+        log = self._log_path()
+        before = log.stat().st_size if log.exists() else 0
+        with log.open("ab") as out:
+            self._process = subprocess.Popen(  # noqa: ASYNC220 - it must outlive this loop if a test says so
+                [*DRIFTLOCK, "up", *self._ports(), *self._flags],
+                stdout=out,
+                stderr=out,
+                stdin=subprocess.DEVNULL,
+                cwd=tempfile.gettempdir(),
+                env=self._environment(),
+            )
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + START_S
+        while "Ctrl-C ends it." not in self.output:
+            self.output = log.read_bytes()[before:].decode(errors="replace")
+            assert self._process.poll() is None, f"it ended by itself:\n{self.output}"
+            assert loop.time() < deadline, f"it did not start:\n{self.output}"
+            await asyncio.sleep(0.05)
+        if self._dev_key is None:
+            found = re.search(r"Admin key +(\S+)", self.output)
+            self.key = found.group(1) if found else self.key
 
-    def children(self, word: str) -> list[psutil.Process]:
-        """Direct children of the supervisor whose command line names `word`."""
-        found = []
-        for child in psutil.Process(self.process.pid).children():
-            with contextlib.suppress(psutil.Error):
-                if word in " ".join(child.cmdline()):
-                    found.append(child)
-        return found
+    def children(self, *words: str) -> list[psutil.Process]:
+        """Its direct children whose command line holds all the words, in order of their start."""
+        found = [one for one in self.process.children() if set(words) <= set(_words(one))]
+        return sorted(found, key=lambda one: one.pid)
 
-    async def get(self, path: str, **params: Any) -> Any:
-        """The JSON of a GET, with the admin key."""
-        async with httpx.AsyncClient(base_url=self.api, headers=self.headers, timeout=20) as client:
-            answer = await client.get(path, params=params)
-            answer.raise_for_status()
-            return answer.json()
+    def kill(self) -> None:
+        """SIGKILL for the supervisor alone; its children must end by themselves."""
+        assert self._process is not None
+        self._process.kill()
+        self._process.wait(30)
 
-    async def anomalies(self, **filters: Any) -> list[dict[str, Any]]:
-        """All anomalies that pass the filters."""
-        page = await self.get("/v1/anomalies", limit=1000, **filters)
-        assert not page["has_more"]
-        return list(page["anomalies"])
+    async def stop(self, sig: signal.Signals = signal.SIGTERM, *, within_s: float = 60) -> int:
+        """Ask it to end; returns its exit code."""
+        assert self._process is not None
+        if self._process.poll() is None:
+            self._process.send_signal(sig)
+        async with asyncio.timeout(within_s):
+            while self._process.poll() is None:
+                await asyncio.sleep(0.02)
+        return self._process.returncode
 
-    async def stop(self) -> float:
-        """Ends it as Ctrl-C would; how many seconds that took."""
-        started = time.monotonic()
-        if self.process.returncode is None:
-            self.process.terminate()
-        await asyncio.wait_for(self.process.wait(), STOP_TIMEOUT_S)
-        return time.monotonic() - started
+    def log(self) -> str:
+        """Everything that was printed, by every start on this folder."""
+        return self._log_path().read_text(errors="replace")
 
+    async def __aenter__(self) -> Driftlock:
+        await self.start()
+        return self
 
-@asynccontextmanager
-async def running(
-    folder: Path, *flags: str, ports: dict[str, int] | None = None, key: str = ""
-) -> AsyncIterator[Running]:
-    """`driftlock up` on a data folder, ended when the context ends. Give ports and key to start it again."""
-    ports = ports or {"api": free_port(), "grpc": free_port(), "http": free_port()}
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "driftlock", "up", "--data-dir", str(folder),
-        "--api-port", str(ports["api"]), "--otlp-grpc-port", str(ports["grpc"]),
-        "--otlp-http-port", str(ports["http"]), "--rate-limit-per-minute", "100000",
-        "--checkpoint-interval-s", "0.5", *flags,
-        stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT,
-    )  # fmt: skip
-    output: list[str] = []
-    assert process.stdout is not None
-    try:
-        async with asyncio.timeout(START_TIMEOUT_S):
-            async for raw in process.stdout:
-                text = raw.decode(errors="replace").rstrip()
-                output.append(text)
-                if text.startswith("Ctrl-C"):
-                    break
-            else:
-                raise AssertionError("driftlock up ended:\n" + "\n".join(output))
-        reader = asyncio.create_task(_collect(process.stdout, output))
-        told = re.search(r"Admin key\s+(\S+)", "\n".join(output))
-        tree = Running(process, folder, ports, told.group(1) if told else key, output)
+    async def __aexit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
         try:
-            yield tree
+            await self.stop()
         finally:
-            await tree.stop()
-            await reader
-    finally:
-        if process.returncode is None:
-            process.kill()
-            await process.wait()
+            assert self._process is not None
+            if self._process.poll() is None:
+                self.kill()
+
+    def _log_path(self) -> Path:
+        return self.data_dir.with_name(self.data_dir.name + ".log")
+
+    def _ports(self) -> list[str]:
+        ports = ("--api-port", self.api_port, "--otlp-grpc-port", self.grpc_port)
+        ports += ("--otlp-http-port", self.http_port)
+        return [str(part) for part in (*ports, "--data-dir", self.data_dir)]
+
+    def _environment(self) -> dict[str, str]:
+        key = {"DRIFTLOCK_DEV_API_KEY": self._dev_key} if self._dev_key else {}
+        return {**clean_environment(), **key}
 
 
-async def _collect(stream: asyncio.StreamReader, output: list[str]) -> None:
-    output.extend([raw.decode(errors="replace").rstrip() async for raw in stream])
-
-
-async def driftlock(*arguments: str, timeout_s: float = 120.0) -> str:
-    """Runs a `driftlock` command to its end and gives back what it printed; it must succeed."""
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "driftlock", *arguments,
-        stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT,
-    )  # fmt: skip
+def _words(process: psutil.Process) -> list[str]:
     try:
-        printed, _ = await asyncio.wait_for(process.communicate(), timeout_s)
-    finally:
-        if process.returncode is None:
-            process.kill()
-            await process.wait()
-    text = printed.decode(errors="replace")
-    assert process.returncode == 0, text
-    return text
+        line = process.cmdline()
+    except psutil.Error:
+        return []
+    return [Path(part).name for part in line[:1]] + line[1:]

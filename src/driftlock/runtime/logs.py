@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 
 import msgspec
 
-_QUIET = ("asyncio", "nats", "numba", "httpx", "httpcore", "uvicorn.access")  # chatty below warning
+_QUIET = ("asyncio", "nats", "numba", "httpx", "httpcore", "uvicorn")  # chatty below warning
 
 
 def set_up_logging(*, process: str, level: str, form: str) -> None:

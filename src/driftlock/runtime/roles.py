@@ -20,6 +20,7 @@ from driftlock.runtime.settings import Settings
 
 Role = Literal["collector", "detector", "api"]
 
+GRACE_S = 1.5  # what a role gives open requests and streams; below what a supervisor gives the role
 DRAIN_S = 8  # a role that has not ended so long after it was told to is ended by the kernel
 
 
@@ -60,6 +61,8 @@ async def _collector(settings: Settings, stop: asyncio.Event) -> None:
         attributes=settings.stream_attributes,
         request_bytes_max=settings.request_bytes_max,
         inflight_bytes_max=settings.inflight_bytes_max,
+        drain_timeout_s=GRACE_S,
+        reuse_port=settings.collector_workers > 1,
         log_bytes_max=settings.log_bytes_max,
     )
     await run(told, stop, now_ns=time.time_ns)
@@ -96,6 +99,7 @@ async def _api(settings: Settings, stop: asyncio.Event) -> None:
         dev_api_key=settings.dev_api_key,
         sse_connections_max=settings.sse_connections_max,
         rate_limit_per_minute=settings.rate_limit_per_minute,
+        shutdown_grace_s=GRACE_S,
     )
     await run(told, stop)
 

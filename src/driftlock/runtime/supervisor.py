@@ -34,6 +34,7 @@ from driftlock.storage.migrate import migrate
 log = logging.getLogger(__name__)
 
 _REAP_LOOK_S = 2.0
+_STORE_BYTES_SPARE = 1024**3  # what JetStream needs beside the telemetry
 _ANY_ADDRESS = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - compared with, not listened on
 
 
@@ -69,6 +70,7 @@ class Supervisor:
             folder,
             postgres=settings.database_url is None,
             nats=settings.nats_url is None,
+            store_bytes_max=settings.log_bytes_max + _STORE_BYTES_SPARE,
             on_change=self._record,
         )
 

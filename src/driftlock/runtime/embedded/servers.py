@@ -24,7 +24,7 @@ from driftlock.runtime.keeper import Keeper
 from driftlock.runtime.ports import free_port, is_free
 from driftlock.runtime.process import Child
 
-STORE_BYTES_MAX = 64 * 1024**3  # of all streams; the one that matters has its own, lower bound
+STORE_BYTES_MAX = 16 * 1024**3  # of all streams together; the one of telemetry has its own, lower bound
 _LOG_LOOK_S = 30.0
 _PORT_TRIES = 3  # between finding a port free and listening on it, another may take it
 
