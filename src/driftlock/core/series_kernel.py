@@ -40,7 +40,8 @@ from driftlock.core.series_state import (
 Record = Any
 """A scalar record of `series_state.STATE`: numba types it, mypy cannot."""
 
-kernel = numba.njit(cache=True, error_model="numpy")
+kernel = numba.njit(error_model="numpy")
+"""Leaves are not cached: the loop that inlines them is, see `series_rows`."""
 
 SEASON_BUCKET_NS = 86_400_000_000_000 // SEASON_BUCKETS
 SHORT_POINTS = 2  # a block of the short shape

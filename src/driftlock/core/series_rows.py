@@ -9,9 +9,12 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import numba
 import numpy as np
 
+from driftlock.core import logarithm, series_kernel, series_state
 from driftlock.core import series_tuning as tuned
+from driftlock.core.fingerprint import fingerprint
 from driftlock.core.logarithm import exp2, log2
 from driftlock.core.series_kernel import (
     SEASON_BUCKET_NS,
@@ -33,6 +36,8 @@ from driftlock.core.series_kernel import (
     value_novelty,
 )
 from driftlock.core.series_state import EXPERTS, SEASON_BUCKETS
+
+cached = numba.njit(cache=True, error_model="numpy")
 
 SCORED = 0
 WARMING = 1
@@ -180,7 +185,7 @@ def step(r: Record, time_ns: int, value: float, warm_up_points: int, means: Any,
     r.seen += 1
 
 
-@kernel
+@cached
 def place(table_id: Any, table_row: Any, series: Any) -> int:
     """Slot of `series` in the table (linear probing), or of the empty slot where it belongs."""
     mask = np.uint64(len(table_id) - 1)
@@ -190,7 +195,7 @@ def place(table_id: Any, table_row: Any, series: Any) -> int:
     return int(slot)
 
 
-@kernel
+@cached
 def find_rows(
     table_id: Any, table_row: Any, series: Any, first: int, held: int, held_max: int, rows: Any, fresh: Any
 ) -> tuple[int, int]:
@@ -212,38 +217,48 @@ def find_rows(
     return len(series), held
 
 
-@kernel
-def observe_rows(
-    state: Any,
-    rows: Any,
-    time_ns: Any,
-    value: Any,
-    cumulative: Any,
-    warm_up_points: int,
-    alarm_bits: float,
-    out: Any,
-) -> None:
-    """Steps each row's series in order; `out` starts zeroed. Its `alarm` still lacks the p-value's word."""
-    means = np.zeros(EXPERTS)
-    for i in range(len(rows)):
-        o = out[i]
-        o.expected = np.nan
-        o.low = np.nan
-        o.high = np.nan
-        o.p_value = 1.0
-        o.value = value[i]
-        if rows[i] < 0:
-            o.status = REFUSED
-            continue
-        r = state[rows[i]]
-        if not math.isfinite(value[i]):
-            o.status = NOT_FINITE
-            continue
-        reading = value[i]
-        if cumulative[i]:
-            reading = rate_of_counter(r, time_ns[i], value[i])
-            if math.isnan(reading):
-                o.status = NO_INCREMENT
+_SOURCES = fingerprint(logarithm, series_kernel, tuned, series_state)
+
+
+def _row_loop(sources: int) -> Any:
+    @cached
+    def observe_rows(
+        state: Any,
+        rows: Any,
+        time_ns: Any,
+        value: Any,
+        cumulative: Any,
+        warm_up_points: int,
+        alarm_bits: float,
+        out: Any,
+    ) -> None:
+        """Steps each row's series in order; `out` starts zeroed. Its `alarm` still ignores the p-value."""
+        assert sources >= 0  # closed over, so that the cache knows which sources made the kernel
+        means = np.zeros(EXPERTS)
+        for i in range(len(rows)):
+            o = out[i]
+            o.expected = np.nan
+            o.low = np.nan
+            o.high = np.nan
+            o.p_value = 1.0
+            o.value = value[i]
+            if rows[i] < 0:
+                o.status = REFUSED
                 continue
-        step(r, time_ns[i], reading, warm_up_points, means, o)
-        o.alarm = o.anomaly_score > 0.0 and o.score >= alarm_bits
+            r = state[rows[i]]
+            if not math.isfinite(value[i]):
+                o.status = NOT_FINITE
+                continue
+            reading = value[i]
+            if cumulative[i]:
+                reading = rate_of_counter(r, time_ns[i], value[i])
+                if math.isnan(reading):
+                    o.status = NO_INCREMENT
+                    continue
+            step(r, time_ns[i], reading, warm_up_points, means, o)
+            o.alarm = o.anomaly_score > 0.0 and o.score >= alarm_bits
+
+    return observe_rows
+
+
+observe_rows = _row_loop(_SOURCES)

@@ -32,14 +32,14 @@ PEAK_GROWTH_MAX = 1.4
 PEAK_SCALE_MIN = 0.05
 PEAK_SPREAD = 1.25  # standard deviation by mean absolute deviation, of a normal variable
 PEAK_HEAD = 5.0  # bits granted to a point that equals the usual maximum
-CODE_BITS_MAX = 64.0
+CODE_BITS_MAX = 24.0
 
 # Departure from the season of the day
 SEASON_DRIFT_RATE = 0.03
 SEASON_ERROR_RATE = 0.003
 SEASON_FLOOR = 1e-4
 SEASON_WEIGHT = 1.0
-SEASON_BITS_MAX = 40.0
+SEASON_BITS_MAX = 24.0
 
 # Dictionaries
 VALUE_VIGILANCE = 0.03  # of the range
