@@ -1,0 +1,100 @@
+"""Lines of a log file, whatever it is packed in.
+
+Owns: opening plain, gzip and zstd files and standard input, cutting them into lines. Told by the first bytes,
+not by the name. Must not know what a line means.
+"""
+
+from __future__ import annotations
+
+import gzip
+import io
+import select
+import sys
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import BinaryIO, cast
+
+import zstandard
+
+from driftlock.errors import InputError
+
+PIECE_BYTES = 256 * 1024
+# The rest of a longer line is left out: no log line is read by a person beyond this.
+LINE_BYTES_MAX = 256 * 1024
+_GZIP = b"\x1f\x8b"
+_ZSTD = b"\x28\xb5\x2f\xfd"
+
+
+class LogFile:
+    """One file, `-` for standard input; use it as a context. `position` and `size` count packed bytes."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self._raw, self.size = _open(name)
+        self.unpacked = self._unpack()
+
+    def __enter__(self) -> LogFile:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self.name != "-":
+            self._raw.close()
+
+    @property
+    def position(self) -> int:
+        return self._raw.tell() if self.size is not None else 0
+
+    def lines(self, *, pause_s: float | None = None) -> Iterator[bytes | None]:
+        """Every line without its end. With `pause_s`: None when nothing came for so long, from a pipe."""
+        rest = b""
+        pieces = self._pieces(pause_s)
+        try:
+            for piece in pieces:
+                if piece is None:
+                    yield None
+                    continue
+                *whole, rest = (rest + piece).split(b"\n")
+                for line in whole:
+                    yield line.rstrip(b"\r")[:LINE_BYTES_MAX]
+                if len(rest) > LINE_BYTES_MAX:
+                    rest = rest[:LINE_BYTES_MAX]
+        except (EOFError, zlib.error, zstandard.ZstdError, OSError) as error:
+            raise InputError(f"{self.name} cannot be read: {error}") from error
+        if rest:
+            yield rest.rstrip(b"\r")
+
+    def _pieces(self, pause_s: float | None) -> Iterator[bytes | None]:
+        watch = pause_s is not None and self.name == "-" and self.unpacked is self._raw
+        # What peeking took is in the buffer, where select does not see it; every later read leaves it empty.
+        piece = self.unpacked.read1(PIECE_BYTES)
+        while piece:
+            yield piece
+            while watch and not select.select([self._raw], [], [], pause_s)[0]:
+                yield None
+            piece = self.unpacked.read1(PIECE_BYTES)
+
+    def _unpack(self) -> io.BufferedReader:
+        try:
+            begin = self._raw.peek(4)[:4]
+        except OSError as error:
+            raise InputError(f"{self.name} cannot be read: {error.strerror}") from error
+        if begin.startswith(_GZIP):
+            return cast(io.BufferedReader, gzip.GzipFile(fileobj=self._raw))
+        if begin == _ZSTD:
+            reader = zstandard.ZstdDecompressor().stream_reader(self._raw, read_across_frames=True)
+            return io.BufferedReader(cast(io.RawIOBase, reader), PIECE_BYTES)
+        return self._raw
+
+
+def _open(name: str) -> tuple[io.BufferedReader, int | None]:
+    if name == "-":
+        # Unlike sys.stdin, empty between reads.
+        return io.BufferedReader(io.FileIO(sys.stdin.fileno(), closefd=False)), None
+    path = Path(name)
+    try:
+        opened: BinaryIO = path.open("rb")
+        size = path.stat().st_size if path.is_file() else None
+    except OSError as error:
+        raise InputError(f"{name} cannot be opened: {error.strerror}") from error
+    return cast(io.BufferedReader, opened), size
