@@ -48,7 +48,7 @@ class Collector:
                     for envelope in await anext(reader):
                         found.append(envelope)
                         position = envelope.position
-        assert len(found) == state.messages
+        assert len(found) >= state.messages, "more may have come meanwhile, none may be missing"
         return sorted(found, key=lambda envelope: envelope.position)
 
     async def log_bodies(self) -> list[str]:
