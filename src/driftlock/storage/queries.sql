@@ -223,10 +223,3 @@ RETURNING {columns}
 
 -- name: installation_secret
 SELECT cursor_secret FROM installation
-
--- name: performance_record
-INSERT INTO performance_metrics (tenant_id, component, instance, name, value, labels)
-VALUES ($1, $2, $3, $4, $5, $6)
-
--- name: ping
-SELECT 1

@@ -25,6 +25,7 @@ QUERY_SECONDS = Histogram(
     buckets=(0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10),
 )
 
+_SLOT = re.compile(r"\{(\w+)\}")
 _HEADING = re.compile(r"^-- name: (\w+)$", re.MULTILINE)
 
 
@@ -37,7 +38,8 @@ class Query:
 
     def filled(self, **slots: str) -> Query:
         """The query with its `{slots}` filled in. Only for SQL of our own making, never for values."""
-        return Query(self.name, self.sql.format(**slots))
+        # not str.format: SQL has braces of its own, '{}' for one
+        return Query(self.name, _SLOT.sub(lambda slot: slots[slot[1]], self.sql))
 
 
 def parse(text: str) -> dict[str, Query]:
