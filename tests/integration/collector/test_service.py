@@ -5,8 +5,11 @@ from __future__ import annotations
 import asyncio
 import socket
 
+import grpc
+import grpc.aio
 import httpx
 import pytest
+from google.rpc.status_pb2 import Status
 from prometheus_client import REGISTRY
 
 from driftlock.collector.service import Ready, run
@@ -92,6 +95,26 @@ async def test_a_client_that_never_ends_does_not_hold_up_the_stop(nats_url: str)
         )
         await writer.drain()
     writer.close()
+
+
+async def test_a_fault_of_our_own_is_told_as_such_and_the_next_request_is_served(
+    nats_url: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with running(nats_url) as collector, httpx.AsyncClient(base_url=collector.url) as client:
+        with monkeypatch.context() as patch:
+            patch.setattr("driftlock.collector.intake.split", lambda *_, **__: 1 / 0)
+            answer = await client.post("/v1/logs", content=requests.logs("a"), headers=PROTOBUF)
+            assert answer.status_code == 500
+            assert Status.FromString(answer.content).code == 13
+            with pytest.raises(grpc.aio.AioRpcError) as refusal:
+                await collector.call("logs", requests.logs("a"))
+            assert refusal.value.code() == grpc.StatusCode.INTERNAL
+        assert "division" not in str(refusal.value.details())
+        assert sum("failed" in record.message for record in caplog.records) == 2
+        assert (
+            await client.post("/v1/logs", content=requests.logs("b"), headers=PROTOBUF)
+        ).status_code == 200
+        assert await collector.log_bodies() == ["b"]
 
 
 async def test_every_metric_is_recorded(nats_url: str) -> None:
