@@ -107,10 +107,11 @@ def rate_of_counter(r: Record, time_ns: int, value: float) -> float:
     previous, before = r.raw_last, r.time_last
     r.raw_last = value
     r.time_last = time_ns
-    if math.isnan(previous) or time_ns <= before:
+    elapsed = time_ns - before  # wraps to a negative number when the clock leaps over half of all time
+    if math.isnan(previous) or time_ns <= before or elapsed <= 0:
         return np.nan
     increase = value - previous if value >= previous else value
-    return min(max(increase, -1.7e308), 1.7e308) / (np.float64(time_ns - before) * 1e-9)
+    return min(max(increase, -1.7e308), 1.7e308) / (np.float64(elapsed) * 1e-9)
 
 
 @kernel
