@@ -107,11 +107,12 @@ def rate_of_counter(r: Record, time_ns: int, value: float) -> float:
     previous, before = r.raw_last, r.time_last
     r.raw_last = value
     r.time_last = time_ns
-    elapsed = time_ns - before  # wraps to a negative number when the clock leaps over half of all time
-    if math.isnan(previous) or time_ns <= before or elapsed <= 0:
+    if math.isnan(previous) or time_ns <= before:
+        return np.nan
+    if np.float64(time_ns) - np.float64(before) > 9e18:  # a clock that leapt; the difference would wrap
         return np.nan
     increase = value - previous if value >= previous else value
-    return min(max(increase, -1.7e308), 1.7e308) / (np.float64(elapsed) * 1e-9)
+    return min(max(increase, -1.7e308), 1.7e308) / (np.float64(time_ns - before) * 1e-9)
 
 
 @kernel
