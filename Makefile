@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lint unit integration acceptance format lock bench clean
+.PHONY: help run test lint unit integration acceptance format docs lock bench clean
 
 help: ## Show this help
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-14s %s\n", $$1, $$2}'
@@ -41,6 +41,9 @@ acceptance: $(VENV)/.dev ## Run the end-to-end tests
 format: $(VENV)/.dev ## Format the code
 	@$(BIN)/ruff format .
 	@$(BIN)/ruff check --fix .
+
+docs: $(VENV)/.dev ## Write the reference pages that come from the code
+	@$(BIN)/python -m driftlock.cli.reference docs/reference
 
 bench: $(VENV)/.dev ## Measure speed, memory and delay; results go to bench-results/
 	@$(BIN)/python -m benchmarks.speed $(ARGS)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 import uuid
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
@@ -51,8 +52,6 @@ def create(
 
     The secret alone goes to standard output, so that a script can take it.
     """
-    import sys
-
     from driftlock.storage import keys
 
     expires = datetime.now(UTC) + timedelta(days=expires_days) if expires_days is not None else None
@@ -78,9 +77,8 @@ def list_(*, place: DatabasePlace = DATABASE_DEFAULT, config: ConfigFile = None)
         table.add_row(
             str(row.id), row.name, row.role, ",".join(row.scopes) or "-", row.prefix, _state(row), used
         )
-    console = Console()
     # a pipe has no width of its own: whole lines, for grep and awk
-    console.print(table, width=None if console.is_terminal else 240)
+    Console(width=None if sys.stdout.isatty() else 240).print(table)
 
 
 @app.command

@@ -10,7 +10,7 @@ import asyncio
 import signal
 import time
 from collections.abc import Awaitable, Callable
-from typing import Literal
+from typing import Any, Literal
 
 import uvloop
 
@@ -49,6 +49,7 @@ async def _until_told(work: Callable[[Settings, asyncio.Event], Awaitable[None]]
 
 
 async def _collector(settings: Settings, stop: asyncio.Event) -> None:
+    nats_url = _nats_url(settings)
     from driftlock.collector.service import run
     from driftlock.collector.settings import CollectorSettings
 
@@ -56,7 +57,7 @@ async def _collector(settings: Settings, stop: asyncio.Event) -> None:
         host=settings.host,
         grpc_port=settings.otlp_grpc_port,
         http_port=settings.otlp_http_port,
-        nats_url=_nats_url(settings),
+        nats_url=nats_url,
         partitions=settings.partitions,
         attributes=settings.stream_attributes,
         request_bytes_max=settings.request_bytes_max,
@@ -69,15 +70,28 @@ async def _collector(settings: Settings, stop: asyncio.Event) -> None:
 
 
 async def _detector(settings: Settings, stop: asyncio.Event) -> None:
+    database_url, nats_url = _database_url(settings), _nats_url(settings)
+    from driftlock.core.log_stream import LogSettings
+    from driftlock.core.series import SeriesSettings
     from driftlock.detector.service import run
     from driftlock.detector.settings import DetectorSettings
     from driftlock.engine.settings import EngineSettings
 
+    sizes: dict[str, Any] = {
+        "baseline_size": settings.baseline_size,
+        "window_size": settings.window_size,
+        "hop_size": settings.hop_size,
+        "p_value_threshold": settings.p_value_threshold,
+        "session_idle_ns": int(settings.session_idle_s * 1e9),
+    }
     told = DetectorSettings(
-        database_url=_database_url(settings),
-        nats_url=_nats_url(settings),
+        database_url=database_url,
+        nats_url=nats_url,
         engine=EngineSettings(
             attributes=settings.stream_attributes,
+            logs=LogSettings(mode="block", **sizes),
+            traces=LogSettings(mode="session", **sizes),
+            series=SeriesSettings(p_value_threshold=settings.p_value_threshold),
             streams_max=max(1, settings.streams_max // settings.partitions),
         ),
         partitions=settings.partitions,
@@ -88,14 +102,15 @@ async def _detector(settings: Settings, stop: asyncio.Event) -> None:
 
 
 async def _api(settings: Settings, stop: asyncio.Event) -> None:
+    database_url, nats_url = _database_url(settings), _nats_url(settings)
     from driftlock.api.service import run
     from driftlock.api.settings import ApiSettings
 
     told = ApiSettings(
         host=settings.host,
         port=settings.api_port,
-        database_url=_database_url(settings),
-        nats_url=_nats_url(settings),
+        database_url=database_url,
+        nats_url=nats_url,
         dev_api_key=settings.dev_api_key,
         sse_connections_max=settings.sse_connections_max,
         rate_limit_per_minute=settings.rate_limit_per_minute,

@@ -28,7 +28,7 @@ _GIB = 1024**3
 
 _PLACES = Group("Where it listens and stores", sort_key=1)
 _PROCESSES = Group("Processes", sort_key=2)
-_DETECTION = Group("Detection", sort_key=3)
+_DETECTION = Group("Detection", sort_key=3)  # sizes and threshold: until a person changes them by the API
 _LIMITS = Group("Limits", sort_key=4)
 _LOGGING = Group("Logging", sort_key=5)
 
@@ -124,7 +124,14 @@ class Settings:
         ),
     ] = ()
     baseline_size: Annotated[
-        int, _option(_DETECTION, "Events that a log stream's baseline holds.", least=10, most=1_000_000)
+        int,
+        _option(
+            _DETECTION,
+            "Events that a log stream's baseline holds. The sizes and the threshold hold until someone "
+            "changes them by the API.",
+            least=10,
+            most=1_000_000,
+        ),
     ] = 400
     window_size: Annotated[
         int, _option(_DETECTION, "Events in the window under test.", least=2, most=100_000)
