@@ -1,0 +1,195 @@
+"""Secrets in text: where the value of a password, token or key begins and ends.
+
+Owns: the names that announce a secret and the grammar of their values. Must not know: what replaces them.
+Better a word too many masked than a secret kept; only after `token: `, `authorization: `, `cookie: ` and
+`credentials: ` a plain lower-case word stays, because there it is mostly prose (`token: expired`).
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from driftlock.signals.kernel import inner
+from driftlock.signals.masks import CLASS, DIGIT, WORD, names
+
+# Names that announce a secret, matched as the lower-case end of what precedes the separator; a `_` or `-`
+# may stand between their letters.
+ALWAYS = (
+    "password",
+    "passwd",
+    "pwd",
+    "passphrase",
+    "secret",
+    "apikey",
+    "accesskey",
+    "secretkey",
+    "privatekey",
+    "authkey",
+)
+UNLESS_PROSE = ("token", "authorization", "cookie", "credential", "credentials")
+SCHEMES = ("basic", "bearer", "digest", "token", "apikey", "negotiate")
+PROSE_BYTES_MAX = 20
+BEARER_BYTES_MIN = 16
+AWS_KEY_BYTES = 20
+
+
+def suffixes(words: tuple[str, ...]) -> npt.NDArray[np.uint8]:
+    """Names for matching from their end: reversed rows of bytes, each padded with zeros."""
+    return names(" ".join(word[::-1] for word in words))
+
+
+_ALWAYS = suffixes(ALWAYS)
+_UNLESS_PROSE = suffixes(UNLESS_PROSE)
+_SCHEMES = suffixes(SCHEMES)
+_LAST = np.zeros(256, dtype=np.bool_)
+for _name in (*ALWAYS, *UNLESS_PROSE, "bearer"):
+    _LAST[ord(_name[-1])] = _LAST[ord(_name[-1].upper())] = True
+
+_VALUE_STOP = np.zeros(256, dtype=np.bool_)
+_VALUE_STOP[list(b" ,;&\"'`)]}<>|\\")] = True
+_TOKEN = np.zeros(256, dtype=np.bool_)
+_TOKEN[list(b"0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ._~+/=-")] = True
+
+
+@inner
+def secret_span(b, chunk, e, n):  # type: ignore[no-untyped-def]
+    """Start and end of the secret that the word ending at e announces, or (0, 0).
+
+    `chunk` is where the chunk of the word begins: names are not looked for before it.
+    """
+    if e >= n or e <= chunk or not _LAST[b[e - 1]]:
+        return 0, 0
+    c = b[e]
+    if c == 32:
+        start, end = _bearer(b, chunk, e, n)
+        if end:
+            return start, end
+    elif c != 58 and c != 61 and c != 34 and c != 39 and c != 92:
+        return 0, 0
+    always = _ends_with_any(b, chunk, e, _ALWAYS)
+    if not always and not _ends_with_any(b, chunk, e, _UNLESS_PROSE):
+        return 0, 0
+    value, spaced = _value_start(b, chunk, e, n)
+    if not value:
+        return 0, 0
+    value = _past_scheme(b, value, n)
+    return _value_span(b, value, n, spaced and not always)
+
+
+@inner
+def aws_key_end(b, k, e):  # type: ignore[no-untyped-def]
+    """The end of an AWS access key id that is the whole word [k, e), or 0."""
+    if e - k != AWS_KEY_BYTES or b[k] != 65 or b[k + 2] != 73 or b[k + 3] != 65:
+        return 0
+    if b[k + 1] != 75 and b[k + 1] != 83:
+        return 0
+    for p in range(k, e):
+        if not (CLASS[b[p]] & DIGIT or 65 <= b[p] <= 90):
+            return 0
+    return e
+
+
+@inner
+def _bearer(b, chunk, e, n):  # type: ignore[no-untyped-def]
+    if e - chunk < 6 or not _ends_with(b, chunk, e, _SCHEMES, 1, False):
+        return 0, 0
+    if e - 6 > chunk and CLASS[b[e - 7]] & WORD:
+        return 0, 0
+    p = e + 1
+    while p < n and _TOKEN[b[p]]:
+        p += 1
+    return (e + 1, p) if p - e - 1 >= BEARER_BYTES_MIN else (0, 0)
+
+
+@inner
+def _ends_with_any(b, chunk, e, table):  # type: ignore[no-untyped-def]
+    for row in range(len(table)):
+        if _ends_with(b, chunk, e, table, row, True):
+            return True
+    return False
+
+
+@inner
+def _ends_with(b, chunk, e, table, row, joints):  # type: ignore[no-untyped-def]
+    p = e - 1
+    for i in range(table.shape[1]):
+        want = table[row, i]
+        if want == 0:
+            return True
+        if joints and i > 0 and p > chunk and (b[p] == 95 or b[p] == 45):
+            p -= 1
+        if p < chunk or b[p] | 32 != want:
+            return False
+        p -= 1
+    return True
+
+
+@inner
+def _value_start(b, chunk, e, n):  # type: ignore[no-untyped-def]
+    """Past `[\\\\]?["']? ?[:=] ?`, and whether the value is spaced off after `:`; (0, False) if not there.
+
+    A space after `=` counts only when one stands before it. A command-line option (`--password x`) needs
+    no more than a space.
+    """
+    p = e
+    if p < n and b[p] == 92:
+        p += 1
+    if p < n and (b[p] == 34 or b[p] == 39):
+        p += 1
+    before = p < n and b[p] == 32
+    if before:
+        p += 1
+    if p < n and (b[p] == 58 or b[p] == 61):
+        colon = b[p] == 58
+        p += 1
+        if p < n and b[p] == 32 and (colon or before):
+            return p + 1, colon
+        return p, False
+    if before and p == e + 1 and e - chunk > 2 and b[chunk] == 45 and b[chunk + 1] == 45:
+        return p, False
+    return 0, False
+
+
+@inner
+def _past_scheme(b, k, n):  # type: ignore[no-untyped-def]
+    p = k
+    while p < n and p - k < 12 and (97 <= b[p] | 32 <= 122):
+        p += 1
+    if p + 1 < n and b[p] == 32 and p > k and not _VALUE_STOP[b[p + 1]]:
+        for row in range(len(_SCHEMES)):
+            if _SCHEMES[row][p - k] == 0 and _ends_with(b, k, p, _SCHEMES, row, False):
+                return p + 1
+    return k
+
+
+@inner
+def _value_span(b, k, n, prose_stays):  # type: ignore[no-untyped-def]
+    p = k
+    escaped = p < n and b[p] == 92
+    if escaped:
+        p += 1
+    if p < n and (b[p] == 34 or b[p] == 39):
+        return _quoted_span(b, p + 1, n, b[p], escaped)
+    if escaped or p >= n or b[p] == 123 or b[p] == 91 or b[p] == 40:
+        return 0, 0
+    start = p
+    lower = True
+    while p < n and not _VALUE_STOP[b[p]]:
+        lower &= 97 <= b[p] <= 122 or b[p] == 46 or b[p] == 58 or b[p] == 33
+        p += 1
+    if p == start or (prose_stays and lower and p - start < PROSE_BYTES_MAX):
+        return 0, 0
+    return start, p
+
+
+@inner
+def _quoted_span(b, start, n, quote, escaped):  # type: ignore[no-untyped-def]
+    p = start
+    while p < n:
+        if escaped and b[p] == 92:
+            break
+        if not escaped and b[p] == quote and b[p - 1] != 92:
+            break
+        p += 1
+    return (start, p) if p > start else (0, 0)
