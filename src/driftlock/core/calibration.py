@@ -48,6 +48,12 @@ class Calibration:
         """The smallest p-value that the set allows now."""
         return 1.0 / (1 + self.size)
 
+    def quantile(self, share: float) -> float:
+        """The score that a `share` of the set does not exceed; 0 for an empty set."""
+        if not self.size:
+            return 0.0
+        return float(np.sort(self._scores[: self.size])[min(int(share * self.size), self.size - 1)])
+
     def add(self, score: float) -> None:
         """Adds a score; at `size_max` the oldest gives way."""
         if self.size == len(self._scores) < self._size_max:

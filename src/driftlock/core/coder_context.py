@@ -3,7 +3,7 @@
 An interpolated model of order 3 with absolute discounting of ½ (Kneser and Ney 1995, without their
 lower-order counts): P_k(s) = (max(c − ½, 0) + ½ T P_{k−1}(s)) / C, down to a uniform law over the known
 templates and one more. A unit starts in an empty context and, where units are whole sessions, ends with a
-symbol of its own, so that a session cut short is a surprise. The unit's code length is its mean bits a symbol.
+symbol of its own, so that a session cut short is a surprise. A unit's code length is its mean bits a symbol.
 """
 
 from __future__ import annotations

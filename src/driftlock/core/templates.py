@@ -112,10 +112,11 @@ class TemplateTable:
         *,
         pinned_from: int | None,
     ) -> tuple[IdArray, list[int]]:
-        """The id of each event's template, and the ids that were taken from older templates on the way.
+        """The ids of the first events' templates, and the ids that were taken from older templates.
 
-        `pinned_from` is the number of the first event that an unfinished unit still names (of this call's
-        own events if there is none), or None while nothing may be evicted.
+        Stops before an event that needs an eviction, unless it is the first: the caller has then used the
+        ids so far and knows better what may go. `pinned_from` is the number of the first event that an
+        unfinished unit still names, or None while nothing may be evicted. At least one event is taken.
         """
         out = np.empty(len(wanted), np.int32)
         evicted: list[int] = []
@@ -125,16 +126,16 @@ class TemplateTable:
             if row == len(wanted):
                 break
             text = buffer[starts[row] : min(ends[row], starts[row] + TEMPLATE_TEXT_BYTES_MAX)].tobytes()
-            out[row] = self._insert(wanted[row], text, self.events + row, pinned_from, evicted)
+            if pinned_from is not None and not self._has_room(len(text)):
+                if row > 0:
+                    break
+                evicted = self._evict(pinned_from)
+            out[row] = self._insert(wanted[row], text, self.events + row)
             row += 1
-        self.events += len(wanted)
-        return out, evicted
+        self.events += row
+        return out[:row], evicted
 
-    def _insert(
-        self, key: np.uint64, text: bytes, event: int, pinned_from: int | None, evicted: list[int]
-    ) -> int:
-        if not self._has_room(len(text)) and pinned_from is not None:
-            evicted += self._evict(pinned_from)
+    def _insert(self, key: np.uint64, text: bytes, event: int) -> int:
         if not self._has_room(len(text)):
             self.overflowed += 1
             return OTHER

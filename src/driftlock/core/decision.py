@@ -1,0 +1,116 @@
+"""The decision: which verdicts become alarms, so that a stationary stream falls silent.
+
+A p-value of α flags a share α of the units of a stationary stream for ever; nobody would read that. So a unit
+with p ≤ α alarms only if it is a record (stranger than the whole calibration set, which happens to an
+exchangeable unit with probability 1/(n + 1)), or if p ≤ α/5 and its cause was not seen among suspicious
+units for the last `REPEAT_UNITS` (causes are templates, so a stationary stream runs out of them). Alarms then
+draw on the alert budget, a bucket that refills over a week of the stream's clock; when it is empty, only an
+all-time record still passes, of which N exchangeable units hold about ln N. Consecutive suspicious blocks are
+one episode with one alarm.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+WEEK_NS = 7 * 86_400 * 1_000_000_000
+REPEAT_UNITS = 500
+NEW_CAUSE_SHARE = 0.2
+EPISODE_QUIET_UNITS = 3
+CAUSES_MAX = 1_024
+
+Cause = tuple[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """What is known of a unit when it is decided on. `record`: no calibration score reaches its score."""
+
+    score: float
+    p_value: float
+    record: bool
+    cause: Cause
+    now_ns: int
+
+
+class Decision:
+    """One stream's alarms. `episodes`: consecutive suspicious units are one event (blocks, not sessions)."""
+
+    def __init__(self, *, p_value_threshold: float, alert_budget: float, episodes: bool) -> None:
+        self._threshold = p_value_threshold
+        self._budget = alert_budget
+        self._episodes = episodes
+        self._tokens = alert_budget
+        self._clock_ns = 0
+        self._all_time = 0.0
+        self._units = 0
+        self._open = False
+        self._quiet = 0
+        self._causes: dict[Cause, int] = {}
+
+    def observe(self, evidence: Evidence) -> None:
+        """Takes note of a unit on which no verdict is due: its cause is then no news later."""
+        self._units += 1
+        self._all_time = max(self._all_time, evidence.score)
+        if evidence.p_value <= self._threshold:
+            self._note(evidence.cause)
+
+    def decide(self, evidence: Evidence) -> bool:
+        """Whether the unit alarms."""
+        self._refill(evidence.now_ns)
+        all_time = evidence.score > self._all_time
+        seen = self._causes.get(evidence.cause)
+        news = seen is None or self._units - seen > REPEAT_UNITS
+        inside = self._open
+        self.observe(evidence)
+        if evidence.p_value > self._threshold:
+            self._calm()
+            return False
+        self._quiet = 0
+        strange = evidence.record or (news and evidence.p_value <= NEW_CAUSE_SHARE * self._threshold)
+        if not strange or inside or not (self._tokens >= 1 or all_time):
+            return False
+        self._tokens = max(self._tokens - 1, 0.0)
+        self._open = self._episodes
+        return True
+
+    def _calm(self) -> None:
+        self._quiet += 1
+        if self._quiet >= EPISODE_QUIET_UNITS:
+            self._open = False
+
+    def _refill(self, now_ns: int) -> None:
+        if self._clock_ns and now_ns > self._clock_ns:
+            gained = self._budget * ((now_ns - self._clock_ns) / WEEK_NS)
+            self._tokens = min(self._tokens + gained, self._budget)
+        self._clock_ns = max(self._clock_ns, now_ns)
+
+    def _note(self, cause: Cause) -> None:
+        self._causes.pop(cause, None)
+        self._causes[cause] = self._units
+        if len(self._causes) > CAUSES_MAX:
+            del self._causes[next(iter(self._causes))]
+
+    def forget(self, templates: list[int]) -> None:
+        """Drops causes whose template ids are given to others."""
+        gone = set(templates)
+        self._causes = {cause: at for cause, at in self._causes.items() if cause[1] not in gone}
+
+    def state(self) -> list[Any]:
+        """What `load` restores exactly."""
+        causes = [[kind, template, at] for (kind, template), at in self._causes.items()]
+        plain = [self._tokens, self._clock_ns, self._all_time, self._units, self._open, self._quiet]
+        return [plain, causes]
+
+    def load(self, state: list[Any]) -> None:
+        """Takes over a state made by `state`; a changed budget caps what was saved up."""
+        plain, causes = state
+        tokens, self._clock_ns, self._all_time, self._units, self._open, self._quiet = plain
+        self._tokens = min(tokens, self._budget)
+        self._causes = {(kind, template): at for kind, template, at in causes}
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes held, about 100 for each cause."""
+        return 200 + 100 * len(self._causes)

@@ -1,0 +1,217 @@
+"""Why a unit scored what it scored: one plain sentence, and structured detail whose bits add up to the score.
+
+Owns how a score's parts are laid on lines and tokens. Exact: all bits lie on one grid, a line's bits are the
+sum of its coders' parts, its tokens' bits sum to the line's, and the lines' with the whole unit's to the
+score. Tokens share a line's bits by their rarity among the stream's templates; that split is a convention,
+the sums are not. Deterministic, no language model. Knows nothing of what becomes an anomaly.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from driftlock.core.coder import BIT_GRID, CodedUnit
+from driftlock.core.log_baseline import Baseline
+from driftlock.core.log_model import Assessment, LogModel
+from driftlock.core.logarithm import log2
+from driftlock.core.templates import TemplateTable
+
+LINES_SHOWN_MAX = 12
+TOKENS_SHOWN_MAX = 64
+TEMPLATES_SHOWN_MAX = 8
+SENTENCE_LINE_CHARS_MAX = 160
+GONE_SHARE = 0.5
+_FINE_GRID = 4 * BIT_GRID  # halved parts and their shares lie on it
+
+
+@dataclass(frozen=True, slots=True)
+class Explained:
+    """One block of the window under test, coded, with its assessment from before it was learned."""
+
+    unit: CodedUnit
+    assessment: Assessment
+
+
+@dataclass(frozen=True, slots=True)
+class Significance:
+    """The test's numbers that the sentence tells."""
+
+    score: float
+    p_value: float
+    calibration_size: int
+    reached_by: int
+    usual_score: float
+
+
+class Explainer:
+    """Explains against one state of a stream's model, which must not have learned the blocks yet."""
+
+    def __init__(self, templates: TemplateTable, model: LogModel, baseline: Baseline) -> None:
+        self._templates = templates
+        self._model = model
+        self._baseline = baseline
+        self._token_units = _token_frequencies(templates)
+
+    def detail(self, blocks: Sequence[Explained], score: float) -> dict[str, Any]:
+        """Structured detail, JSON-serialisable; lines, other lines, the whole unit and earlier
+        blocks sum to `score_bits`, and so do the `parts` by coder when there are no earlier blocks."""
+        bits, whole = _bits_by_template(blocks)
+        counts = _counts(blocks)
+        lines = [self._line(template, counts[template], bits[template]) for template in _ranked(bits)]
+        shown, rest = lines[:LINES_SHOWN_MAX], lines[LINES_SHOWN_MAX:]
+        told = sum(line["bits"] for line in lines) + sum(whole.values())
+        return {
+            "score_bits": score,
+            "lines": shown,
+            "other_lines": {"count": len(rest), "bits": sum(line["bits"] for line in rest)},
+            "whole_unit": [{"why": why, "bits": value} for why, value in sorted(whole.items()) if value],
+            "earlier_blocks": {"bits": score - told},
+            "parts": _parts(blocks),
+            "templates_new": self._new(counts),
+            "templates_gone": self._gone(counts),
+            "templates_shifted": self._shifted(blocks),
+            "nearest_normal": self._nearest(counts),
+        }
+
+    def _line(self, template: int, count: int, bits: float) -> dict[str, Any]:
+        text = self._text(template)
+        return {
+            "line": text,
+            "count": count,
+            "bits": bits,
+            "units_before": int(self._model.presence.df[template]),
+            "tokens": self._tokens(text, bits),
+        }
+
+    def _tokens(self, text: str, bits: float) -> list[dict[str, Any]]:
+        words = text.split(" ")
+        if len(words) > TOKENS_SHOWN_MAX:
+            words = [*words[: TOKENS_SHOWN_MAX - 1], " ".join(words[TOKENS_SHOWN_MAX - 1 :])]
+        total = self._templates.size
+        weights = [log2((total + 1.0) / (self._token_units.get(word, 0) + 0.5)) for word in words]
+        scale = bits / max(sum(weights), 1e-9)
+        shares = [round(weight * scale * _FINE_GRID) / _FINE_GRID for weight in weights]
+        shares[weights.index(max(weights))] += bits - sum(shares)
+        return [{"text": word, "bits": share} for word, share in zip(words, shares, strict=True)]
+
+    def _text(self, template: int) -> str:
+        return self._templates.text(template).decode("utf-8", "replace")
+
+    def _new(self, counts: Counter[int]) -> list[dict[str, Any]]:
+        df = self._model.presence.df
+        new = [template for template in counts if df[template] == 0][:TEMPLATES_SHOWN_MAX]
+        return [{"line": self._text(t), "count_now": counts[t], "units_before": 0} for t in new]
+
+    def _gone(self, counts: Counter[int]) -> list[dict[str, Any]]:
+        df, units = self._model.presence.df, self._model.presence.units
+        usual = [t for t in range(self._templates.size) if df[t] > GONE_SHARE * units and t not in counts]
+        usual.sort(key=lambda t: -int(df[t]))
+        return [
+            {"line": self._text(t), "count_now": 0, "share_before": int(df[t]) / units}
+            for t in usual[:TEMPLATES_SHOWN_MAX]
+        ]
+
+    def _shifted(self, blocks: Sequence[Explained]) -> list[dict[str, Any]]:
+        shifted: dict[int, dict[str, Any]] = {}
+        for block in blocks:
+            part = block.assessment.count
+            if part.template >= 0 and self._model.count.usual(part.template) > 0:
+                place = block.unit.distinct.tolist().index(part.template)
+                shifted[part.template] = {
+                    "line": self._text(part.template),
+                    "count_now": int(block.unit.counts[place]),
+                    "count_before": self._model.count.usual(part.template),
+                }
+        return list(shifted.values())[:TEMPLATES_SHOWN_MAX]
+
+    def _nearest(self, counts: Counter[int]) -> dict[str, Any]:
+        by_hash = {int(self._templates.hashes[t]): n for t, n in counts.items()}
+        index, own = self._baseline.nearest(by_hash)
+        texts = self._baseline.lines()
+        here = {int(self._templates.hashes[t]): self._text(t) for t in counts}
+        more = [{"line": here[k], "more": n - own[k]} for k, n in by_hash.items() if n > own[k]]
+        fewer = [
+            {"line": texts[k].decode("utf-8", "replace"), "more": n - by_hash.get(k, 0)}
+            for k, n in own.items()
+            if n > by_hash.get(k, 0)
+        ]
+        return {"unit": index, "only_here": more[:LINES_SHOWN_MAX], "only_there": fewer[:LINES_SHOWN_MAX]}
+
+    def sentence(self, blocks: Sequence[Explained], facts: Significance) -> str:
+        """One plain sentence: how surprising, against what, and the main cause."""
+        cause = max(blocks, key=lambda block: block.assessment.score)
+        ratio = f", {facts.score / facts.usual_score:.1f} times the usual" if facts.usual_score > 0 else ""
+        return (
+            f"Costs {facts.score:.1f} bits to describe{ratio} {facts.usual_score:.1f}, and "
+            f"{facts.reached_by} of {facts.calibration_size} ordinary units reach that "
+            f"(p = {facts.p_value:.3g}): {self._why(cause)}."
+        )
+
+    def _why(self, block: Explained) -> str:
+        presence, count = block.assessment.presence, block.assessment.count
+        units = self._model.presence.units
+        if count.bits > presence.bits:
+            place = block.unit.distinct.tolist().index(count.template)
+            now, usual = int(block.unit.counts[place]), self._model.count.usual(count.template)
+            return f"“{self._short(count.template)}” occurs {now} times where {usual} is usual"
+        before = int(self._model.presence.df[presence.template])
+        line = self._short(presence.template)
+        if presence.template in block.unit.distinct:
+            seen = f"in {before} of {units} units before" if before else f"in none of {units} units before"
+            return f"it holds “{line}”, seen {seen}"
+        return f"it lacks “{line}”, which {before} of {units} units before held"
+
+    def _short(self, template: int) -> str:
+        text = self._text(template)
+        return text if len(text) <= SENTENCE_LINE_CHARS_MAX else text[: SENTENCE_LINE_CHARS_MAX - 1] + "…"
+
+
+def _bits_by_template(blocks: Sequence[Explained]) -> tuple[dict[int, float], dict[str, float]]:
+    """Bits of each template that occurs, and bits of the unit as a whole by reason."""
+    lines: dict[int, float] = {}
+    whole = {"its set of templates": 0.0, "its end": 0.0, "a usual line is missing": 0.0}
+    for block in blocks:
+        unit, made = block.unit, block.assessment
+        for template, share in zip(unit.ids.tolist(), made.order_shares.tolist(), strict=False):
+            lines[template] = lines.get(template, 0.0) + share
+        whole["its end"] += float(made.order_shares[len(unit) :].sum())
+        whole["its set of templates"] += made.set_bits
+        if made.presence.template in lines and made.presence.template in unit.distinct:
+            lines[made.presence.template] += made.presence.bits
+        else:
+            whole["a usual line is missing"] += made.presence.bits
+        if made.count.template >= 0:
+            lines[made.count.template] += made.count.bits
+    return lines, whole
+
+
+def _counts(blocks: Sequence[Explained]) -> Counter[int]:
+    counts: Counter[int] = Counter()
+    for block in blocks:
+        counts.update(dict(zip(block.unit.distinct.tolist(), block.unit.counts.tolist(), strict=True)))
+    return counts
+
+
+def _ranked(bits: dict[int, float]) -> list[int]:
+    return sorted(bits, key=lambda template: -bits[template])
+
+
+def _parts(blocks: Sequence[Explained]) -> dict[str, float]:
+    made = [block.assessment for block in blocks]
+    return {
+        "presence": sum(a.presence.bits for a in made),
+        "order": float(sum(a.order_shares.sum() for a in made)),
+        "count": sum(a.count.bits for a in made),
+        "set": sum(a.set_bits for a in made),
+    }
+
+
+def _token_frequencies(templates: TemplateTable) -> Counter[str]:
+    """In how many of the known templates each token occurs."""
+    found: Counter[str] = Counter()
+    for template in range(1, templates.size):
+        found.update(set(templates.text(template).decode("utf-8", "replace").split(" ")))
+    return found

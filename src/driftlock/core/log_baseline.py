@@ -1,0 +1,120 @@
+"""A log stream's baseline: the units it was learned from, as content-addressed bytes.
+
+Owns their encoding and what later asks of them: reference texts of a given size and the unit nearest to
+another one. Everything that a stream's model holds follows from the baseline and the log range since.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from driftlock.core.packing import compress, decompress, pack, unpack
+from driftlock.core.templates import IdArray
+
+FORMAT = 1
+REFERENCES = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Baseline:
+    """Units as sequences of ids into `templates` (hash and line); `kept` tells which the trimming left."""
+
+    templates: Sequence[tuple[int, bytes]]
+    units: Sequence[IdArray]
+    kept: Sequence[bool]
+    first: int
+    last: int
+    about: Mapping[str, Any]
+
+    def encode(self) -> bytes:
+        """Deterministic bytes: what `baseline_ref` is the SHA-256 of."""
+        return pack(
+            {
+                "format": FORMAT,
+                "about": dict(self.about),
+                "first": self.first,
+                "last": self.last,
+                "templates": [[key, text] for key, text in self.templates],
+                "units": [unit.astype("<u2").tobytes() for unit in self.units],
+                "kept": list(self.kept),
+            }
+        )
+
+    @classmethod
+    def decode(cls, data: bytes) -> Baseline:
+        """The inverse of `encode`."""
+        raw = unpack(data)
+        units = [np.frombuffer(unit, "<u2").astype(np.int32) for unit in raw["units"]]
+        templates = [(key, text) for key, text in raw["templates"]]
+        return cls(templates, units, raw["kept"], raw["first"], raw["last"], raw["about"])
+
+    def text(self, unit: int) -> bytes:
+        """The canonical lines of a unit."""
+        return b"\n".join(self.templates[item][1] for item in self.units[unit].tolist())
+
+    def references(self, length: int) -> list[bytes]:
+        """Up to `REFERENCES` texts of about `length` bytes, from evenly spaced places of the kept units."""
+        kept = [index for index, inside in enumerate(self.kept) if inside]
+        starts = sorted({len(kept) * k // REFERENCES for k in range(REFERENCES)})
+        found = [self._text_from(kept, start, length) for start in starts if kept]
+        return [text for text in found if text]
+
+    def _text_from(self, kept: Sequence[int], start: int, length: int) -> bytes:
+        parts: list[bytes] = []
+        size = 0
+        for step in range(len(kept)):
+            if size >= length:
+                break
+            parts.append(self.text(kept[(start + step) % len(kept)]))
+            size += len(parts[-1]) + 1
+        return b"\n".join(parts)[:length]
+
+    def nearest(self, counts: Mapping[int, int]) -> tuple[int, Counter[int]]:
+        """The kept unit whose template counts (by hash) differ least from `counts`, and its counts."""
+        best, best_counts, least = -1, Counter[int](), float("inf")
+        for index, inside in enumerate(self.kept):
+            if not inside:
+                continue
+            own = Counter(self.templates[item][0] for item in self.units[index].tolist())
+            away = sum(abs(own[key] - counts.get(key, 0)) for key in own.keys() | counts.keys())
+            if away < least:
+                best, best_counts, least = index, own, away
+        return best, best_counts
+
+    def lines(self) -> dict[int, bytes]:
+        """Canonical line by template hash."""
+        return dict(self.templates)
+
+
+@dataclass(frozen=True, slots=True)
+class StoredBaseline:
+    """A baseline at rest: compressed bytes and the hash of the uncompressed ones."""
+
+    compressed: bytes
+    ref: str
+
+    @classmethod
+    def of(cls, baseline: Baseline) -> StoredBaseline:
+        """Encodes and hashes."""
+        data = baseline.encode()
+        return cls(compress(data), hashlib.sha256(data).hexdigest())
+
+    @property
+    def data(self) -> bytes:
+        """The encoded baseline."""
+        return decompress(self.compressed)
+
+    def load(self) -> Baseline:
+        """The baseline itself."""
+        return Baseline.decode(self.data)
+
+
+def total_events(units: Iterable[IdArray]) -> int:
+    """Events in all units."""
+    return sum(len(unit) for unit in units)

@@ -1,0 +1,164 @@
+"""What a log stream has learned: four coders over its templates, the gate, and how a unit's score is made.
+
+The presence coder is the teacher and learns every unit. The students (order, count, set) learn a unit only if
+the teacher did not find it suspicious against its own last thousand scores: contamination wrecks the coders
+of order, and a mode that becomes common is admitted again, so that drift is followed. A baseline is learned
+as a whole, then trimmed of what it finds strangest itself by leave-one-out scores. The score of a unit is the
+sum of its parts in bits; counts and sets weigh half, since presence tells much of what they tell.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+
+from driftlock.core.calibration import Calibration
+from driftlock.core.coder import CodedUnit, Coder, Part
+from driftlock.core.coder_context import ContextCoder
+from driftlock.core.coder_count import CountCoder
+from driftlock.core.coder_presence import PresenceCoder
+from driftlock.core.coder_set import SetCoder
+from driftlock.core.templates import TemplateTable
+
+_T = TypeVar("_T")
+
+COUNT_WEIGHT = 0.5
+SET_WEIGHT = 0.5
+GATE_P = 0.075
+GATE_SCORES = 1_000
+TRIMMED_SHARE = 0.075
+TRIM_ROUNDS = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Assessment:
+    """A unit's score before it is learned, in bits, and what it is made of.
+
+    `score` is exactly presence.bits + order_shares.sum() + count.bits + set_bits, the latter two weighted
+    already. `order_shares` has one entry a symbol: the unit's events and, for sessions, its end.
+    """
+
+    score: float
+    surprise_bits: float
+    presence: Part
+    count: Part
+    set_bits: float
+    order_shares: npt.NDArray[np.float64]
+
+
+class LogModel:
+    """The coders of one stream. Not thread-safe."""
+
+    def __init__(self, templates: TemplateTable, *, ends: bool) -> None:
+        self.presence = PresenceCoder()
+        self.count = CountCoder()
+        self._order = ContextCoder(templates, ends=ends)
+        self._set = SetCoder(templates)
+        self._teacher_scores = Calibration(GATE_SCORES)
+
+    @property
+    def _students(self) -> tuple[Coder, ...]:
+        return (self._order, self.count, self._set)
+
+    @property
+    def _coders(self) -> tuple[Coder, ...]:
+        return (self.presence, *self._students)
+
+    def versions(self) -> dict[str, int]:
+        """The version of each coder."""
+        return {coder.name: coder.version for coder in self._coders}
+
+    def assess(self, unit: CodedUnit) -> Assessment:
+        """Scores a unit against what was learned before it."""
+        presence = self.presence.code(unit)
+        mean, total, shares = self._order.code_symbols(unit)
+        count = self.count.code(unit)
+        weighted = Part(COUNT_WEIGHT * count.bits, count.template)
+        set_bits = SET_WEIGHT * self._set.code(unit).bits
+        score = presence.bits + mean + weighted.bits + set_bits
+        return Assessment(score, total, presence, weighted, set_bits, shares)
+
+    def learn(self, unit: CodedUnit, assessment: Assessment) -> None:
+        """Learns a unit that was assessed: the teacher always, the students behind the gate."""
+        suspicion = self._teacher_scores.p_value(assessment.presence.bits)
+        self._teacher_scores.add(assessment.presence.bits)
+        self.presence.learn(unit)
+        if suspicion > GATE_P:
+            for student in self._students:
+                student.learn(unit)
+
+    def learn_baseline(self, units: Sequence[CodedUnit]) -> tuple[list[Assessment], list[bool]]:
+        """Learns a baseline, trimmed; returns leave-one-out assessments of all units, and which were kept."""
+        for unit in units:
+            self.presence.learn(unit)
+        kept = [True] * len(units)
+        for _ in range(TRIM_ROUNDS):
+            kept = self._trim(units, kept)
+        for unit, inside in zip(units, kept, strict=True):
+            if inside:
+                for student in self._students:
+                    student.learn(unit)
+        assessments = _leave_one_out(self._coders, units, kept, self.assess)
+        for assessment in assessments:
+            self._teacher_scores.add(assessment.presence.bits)
+        return assessments, kept
+
+    def _trim(self, units: Sequence[CodedUnit], kept: list[bool]) -> list[bool]:
+        bits = _leave_one_out((self.presence,), units, kept, lambda unit: self.presence.code(unit).bits)
+        strangest = np.argsort(-np.array(bits), kind="stable")[: int(TRIMMED_SHARE * len(units))]
+        keep = [True] * len(units)
+        for index in strangest.tolist():
+            keep[index] = False
+        for unit, before, after in zip(units, kept, keep, strict=True):
+            if before != after:
+                self.presence.learn(unit, 1 if after else -1)
+        return keep
+
+    def reserve(self, capacity: int) -> None:
+        """Makes room for template ids below `capacity`."""
+        for coder in self._coders:
+            coder.reserve(capacity)
+
+    def forget(self, templates: list[int]) -> None:
+        """Drops what was learned of evicted templates."""
+        for coder in self._coders:
+            coder.forget(templates)
+
+    def state(self) -> dict[str, Any]:
+        """What `load` restores exactly."""
+        return {
+            "coders": {coder.name: coder.state() for coder in self._coders},
+            "teacher_scores": self._teacher_scores.state(),
+        }
+
+    def load(self, state: dict[str, Any]) -> None:
+        """Takes over a state made by `state`."""
+        for coder in self._coders:
+            coder.load(state["coders"][coder.name])
+        self._teacher_scores.load(state["teacher_scores"])
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes held."""
+        return sum(coder.nbytes for coder in self._coders) + self._teacher_scores.nbytes
+
+
+def _leave_one_out(
+    coders: Sequence[Coder],
+    units: Sequence[CodedUnit],
+    kept: Sequence[bool],
+    score: Callable[[CodedUnit], _T],
+) -> list[_T]:
+    """The score of each unit with the unit itself unlearned, if it was learned at all."""
+    scores = []
+    for unit, inside in zip(units, kept, strict=True):
+        for coder in coders if inside else ():
+            coder.learn(unit, -1)
+        scores.append(score(unit))
+        for coder in coders if inside else ():
+            coder.learn(unit)
+    return scores

@@ -1,0 +1,92 @@
+"""What a log stream is told, and the limits on what it keeps."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+UNITS_BEFORE_VERDICT_MIN = 40
+"""Units a baseline holds at least, whatever its size in events: fewer make no calibration set."""
+UNITS_BEFORE_VERDICT_MAX = 200
+"""Units of sessions after which a baseline is complete even if it holds few events."""
+BASELINE_UNITS_MAX = 4_096
+BASELINE_EVENTS_MAX = 131_072
+CALIBRATION_SCORES_MAX = 2_000
+SESSIONS_OPEN_MAX = 1_024
+SESSION_EVENTS_MAX = 1_000
+SESSION_KEY_BYTES_MAX = 256
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LogSettings:
+    """Settings of a log stream. Sizes in events, times in nanoseconds; raises ValueError where they clash.
+
+    In mode "block" a unit is a block of `hop_size` consecutive events and a verdict is on the blocks of the
+    last `window_size` events (rounded up to whole blocks); the baseline is the first `baseline_size` events,
+    and at least 40 blocks. In mode "session" a unit is the events of one key, complete when `session_idle_ns`
+    passed without another or at `session_events_max`; the baseline is complete at 40 sessions with together
+    `baseline_size` events, or at 200. `baseline_units` replaces these rules by a number of units.
+    `alert_budget` bounds the alarms a week of the stream's clock; it may be infinite.
+    """
+
+    mode: Literal["block", "session"] = "block"
+    baseline_size: int = 400
+    window_size: int = 50
+    hop_size: int = 25
+    p_value_threshold: float = 0.05
+    alert_budget: float = 20.0
+    session_idle_ns: int = 30_000_000_000
+    session_events_max: int = SESSION_EVENTS_MAX
+    sessions_open_max: int = SESSIONS_OPEN_MAX
+    calibration_max: int = CALIBRATION_SCORES_MAX
+    baseline_units: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.mode not in ("block", "session"):
+            raise ValueError(f"mode is block or session, not {self.mode!r}")
+        if not self.baseline_size >= self.window_size >= self.hop_size >= 1:
+            raise ValueError("baseline_size ≥ window_size ≥ hop_size ≥ 1 must hold")
+        if not 0.0 < self.p_value_threshold < 1.0:
+            raise ValueError("p_value_threshold lies between 0 and 1")
+        if not self.alert_budget >= 0.0:
+            raise ValueError("alert_budget is not negative")
+        if min(self.session_idle_ns, self.session_events_max, self.sessions_open_max) < 1:
+            raise ValueError("session limits are positive")
+        if self.calibration_max < UNITS_BEFORE_VERDICT_MIN or (self.baseline_units or 2) < 2:
+            raise ValueError("calibration_max is at least 40 and baseline_units at least 2")
+
+    @property
+    def blocks_per_window(self) -> int:
+        """Units that a verdict is on: 1 for sessions."""
+        return 1 if self.mode == "session" else math.ceil(self.window_size / self.hop_size)
+
+    def baseline_complete(self, units: int, events: int) -> bool:
+        """Whether so many units with so many events make the baseline."""
+        if units >= BASELINE_UNITS_MAX or events >= BASELINE_EVENTS_MAX:
+            return True
+        if self.baseline_units is not None:
+            return units >= self.baseline_units
+        if self.mode == "session" and units >= UNITS_BEFORE_VERDICT_MAX:
+            return True
+        return units >= self._units_min and events >= self.baseline_size
+
+    @property
+    def _units_min(self) -> int:
+        # as many verdicts as blocks: windows of several blocks need some more blocks for their calibration
+        return UNITS_BEFORE_VERDICT_MIN + self.blocks_per_window - 1
+
+    @property
+    def units_needed(self) -> int:
+        """Units until the baseline is complete, as far as it can be told before."""
+        if self.baseline_units is not None:
+            return min(self.baseline_units, BASELINE_UNITS_MAX)
+        if self.mode == "session":
+            return UNITS_BEFORE_VERDICT_MAX
+        blocks = max(math.ceil(self.baseline_size / self.hop_size), self._units_min)
+        return min(blocks, BASELINE_UNITS_MAX, math.ceil(BASELINE_EVENTS_MAX / self.hop_size))
+
+    @property
+    def shape(self) -> list[str | int | None]:
+        """What makes a state: under another shape a stored state means nothing, and learning starts anew."""
+        return [self.mode, self.baseline_size, self.window_size, self.hop_size, self.baseline_units]
