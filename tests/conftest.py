@@ -78,7 +78,7 @@ def nats_url(tmp_path: Path) -> Iterator[str]:
         log_file=tmp_path / "nats.log",
         store_bytes_max=4 * 1024**3,
     )
-    server.prepare()
+    _run(server.prepare())
     child = _run(server.launch())
     yield server.url
     _run(child.end(server.end_steps))

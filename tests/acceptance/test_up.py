@@ -110,6 +110,22 @@ async def test_a_killed_supervisor_takes_everything_along_and_the_next_start_wor
         assert [one for one in family if one.is_running()] == []
 
 
+@pytest.mark.parametrize("moment", ["postgres/data.part", "postgres/data", "nats/nats.pid"])
+async def test_an_interrupted_start_leaves_nothing_running_and_the_next_one_works(
+    moment: str, data_dir: Path
+) -> None:
+    running = Driftlock(data_dir, "--detector-workers", "0")
+    start = asyncio.create_task(running.start())
+    await until((data_dir / moment).exists)
+    family = running.process.children(recursive=True)
+    start.cancel()
+    assert await running.stop(signal.SIGINT) == 0
+    await until(lambda: not any(one.is_running() for one in family))
+    async with running:
+        await wait_ready(running)
+    assert "Traceback" not in running.log()
+
+
 async def test_servers_of_ones_own_are_used_by_the_same_code(
     data_dir: Path, postgres_url: str, nats_url: str
 ) -> None:

@@ -44,6 +44,23 @@ def service_account(folder: Path) -> Account | None:
     return _of(entry)
 
 
+def check_reach(path: Path, account: Account | None) -> None:
+    """Raise StartError when the account cannot pass through a folder on the way to `path`.
+
+    Judged by mode bits: where access lists say otherwise, the servers' own refusal tells.
+    """
+    if account is None:
+        return
+    for folder in [path, *path.parents]:
+        state = folder.stat()
+        bit = 0o100 if state.st_uid == account.uid else 0o010 if state.st_gid == account.gid else 0o001
+        if not state.st_mode & bit:
+            raise StartError(
+                f"The servers run as the user {account.name}, who cannot enter {folder}.",
+                hint=f"Choose another --data-dir, or let that user pass (chmod o+x {folder}).",
+            )
+
+
 def give(path: Path, account: Account | None, mode: int) -> None:
     """Make `path` the account's, with these permissions."""
     path.chmod(mode)

@@ -42,8 +42,6 @@ async def up(settings: Settings, stop: asyncio.Event, *, tell: Callable[[Running
     """Run everything until `stop`; `tell` is called once it runs. Raises DriftlockError when it cannot."""
     settings.check()
     with opened(settings.folder, free_bytes_min=settings.disk_free_bytes_min) as folder:
-        await end_leftovers(folder.children)
-        _check_ports(settings)
         become_subreaper()
         supervisor = Supervisor(settings, folder)
         reaper = asyncio.create_task(reap_orphans(), name="reap orphans")
@@ -75,6 +73,9 @@ class Supervisor:
         )
 
     async def start(self) -> Running:
+        """Start everything in order. Raises DriftlockError; then `stop` ends what had started."""
+        await end_leftovers(self._folder.children)
+        _check_ports(self._settings)
         await self._servers.start()
         settings = replace(
             self._settings,

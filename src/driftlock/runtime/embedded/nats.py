@@ -71,7 +71,7 @@ class Nats:
     def url(self) -> str:
         return f"nats://{self._token}@{LOOPBACK}:{self.port}"
 
-    def prepare(self) -> None:
+    async def prepare(self) -> None:
         """Write the folder and the configuration. Raises StartError."""
         with told_plainly(self.folder):
             self.folder.mkdir(mode=0o700, exist_ok=True)

@@ -11,7 +11,6 @@ import logging
 import os
 import shutil
 import signal
-import subprocess
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -87,7 +86,7 @@ class Postgres:
     def url(self, database: str = DATABASE) -> str:
         return address(self.port, self._password, database)
 
-    def prepare(self) -> None:
+    async def prepare(self) -> None:
         """Make the data folder when there is none; refuse one that is not ours.
 
         initdb works beside and is renamed when whole, so a start killed midway leaves nothing to trip over.
@@ -103,7 +102,7 @@ class Postgres:
             part = self.folder / "data.part"
             if part.exists():
                 shutil.rmtree(part)  # an initdb that was cut off: no server ever ran on it
-            self._initdb(part)
+            await self._initdb(part)
             part.rename(self.data)
 
     async def launch(self) -> Child:
@@ -112,7 +111,7 @@ class Postgres:
         patience = loop.time() + OLD_ONE_S
         while True:
             mark = self.log_file.stat().st_size if self.log_file.exists() else 0
-            child = spawn(self._program())
+            child = spawn(self._server())
             try:
                 if await self._ready(child, loop.time() + READY_S):
                     return child
@@ -145,14 +144,17 @@ class Postgres:
         except OSError:
             return []
 
-    def _program(self) -> Program:
+    def _server(self) -> Program:
         options = [part for key, value in self._settings.items() for part in ("-c", f"{key}={value}")]
+        return self._program("postgres", ["-D", str(self.data), *options], cwd=self.data)
+
+    def _program(self, name: str, options: Sequence[str], *, cwd: Path) -> Program:
         return Program(
-            name="postgres",
-            argv=[str(self._bin / "postgres"), "-D", str(self.data), *options],
+            name=name,
+            argv=[str(self._bin / name), *options],
             death_signal=signal.SIGINT,
             env={"LC_ALL": "C", "TZ": "UTC"},
-            cwd=self.data,
+            cwd=cwd,
             account=self._account,
             log=self.log_file,
         )
@@ -179,33 +181,28 @@ class Postgres:
                 f"{self.data} belongs to another user.", hint="Start Driftlock as the user who made it."
             )
 
-    def _initdb(self, target: Path) -> None:
+    async def _initdb(self, target: Path) -> None:
         secret = self.folder / ".password"
         secret.write_text(self._password)
         give(secret, self._account, 0o600)
-        argv = [str(self._bin / "initdb"), "-D", str(target), "-U", SUPERUSER, f"--pwfile={secret}"]
-        argv += ["--auth=scram-sha-256", "--encoding=UTF8", "--locale=C", "--locale-provider=builtin"]
-        argv += ["--builtin-locale=C.UTF-8", "--no-instructions"]
-        if self._settings.get("fsync") == "off":
-            argv.append("--no-sync")
-        who = self._account
+        mark = self.log_file.stat().st_size if self.log_file.exists() else 0
+        child = spawn(self._program("initdb", self._initdb_options(target, secret), cwd=self.folder))
         try:
-            done = subprocess.run(
-                argv,
-                check=False,
-                capture_output=True,
-                timeout=_INITDB_S,
-                cwd=self.folder,
-                env={**os.environ, "LC_ALL": "C", "TZ": "UTC"},
-                user=who.uid if who else None,
-                group=who.gid if who else None,
-                extra_groups=[] if who else None,
-            )
+            async with asyncio.timeout(_INITDB_S):
+                code = await child.wait()
+        except BaseException:
+            await child.end([(signal.SIGTERM, 5.0)])
+            raise
         finally:
             secret.unlink(missing_ok=True)
-        if done.returncode != 0:
-            shutil.rmtree(target, ignore_errors=True)
-            raise self._refusal(done.stderr.decode(errors="replace"))
+        if code != 0:
+            raise self._refusal(tail(self.log_file, since=mark))
+
+    def _initdb_options(self, target: Path, secret: Path) -> list[str]:
+        options = ["-D", str(target), "-U", SUPERUSER, f"--pwfile={secret}", "--auth=scram-sha-256"]
+        options += ["--encoding=UTF8", "--locale=C", "--locale-provider=builtin", "--builtin-locale=C.UTF-8"]
+        options += ["--no-instructions"]
+        return [*options, "--no-sync"] if self._settings.get("fsync") == "off" else options
 
     def _refusal(self, said: str) -> StartError:
         """PostgreSQL's last words as one sentence."""

@@ -14,7 +14,7 @@ from typing import TypeVar
 import asyncpg
 
 from driftlock.errors import StartError
-from driftlock.runtime.account import Account, service_account
+from driftlock.runtime.account import Account, check_reach, service_account
 from driftlock.runtime.datafolder import DataFolder, new_secret
 from driftlock.runtime.embedded.binaries import nats_program, postgres_install
 from driftlock.runtime.embedded.logfile import bound
@@ -87,6 +87,7 @@ class EmbeddedServers:
                 await keeper.stop()
 
     async def _start_postgres(self, account: Account | None) -> None:
+        check_reach(self._folder.path, account)
         if (self._folder.path / "postgres" / "data").exists() and "postgres_password" not in self._kept:
             raise StartError(
                 f"{self._folder.path / 'postgres'} holds a PostgreSQL that Driftlock did not make.",
@@ -95,7 +96,7 @@ class EmbeddedServers:
         install = postgres_install(self._folder.copies, account)
 
         def make(port: int) -> Postgres:
-            server = Postgres(
+            return Postgres(
                 self._folder.path / "postgres",
                 install=install,
                 account=account,
@@ -104,8 +105,6 @@ class EmbeddedServers:
                 log_file=self._folder.logs / "postgres.log",
                 settings=self._postgres_settings,
             )
-            server.prepare()
-            return server
 
         self.postgres, server = await self._kept_on_a_port("postgres_port", make)
         await _ensure_database(server)
@@ -115,7 +114,7 @@ class EmbeddedServers:
         program = nats_program(self._folder.copies, account)
 
         def make(port: int) -> Nats:
-            server = Nats(
+            return Nats(
                 self._folder.path / "nats",
                 program=program,
                 account=account,
@@ -124,8 +123,6 @@ class EmbeddedServers:
                 log_file=self._folder.logs / "nats.log",
                 store_bytes_max=self._store_bytes_max,
             )
-            server.prepare()
-            return server
 
         self.nats, nats = await self._kept_on_a_port("nats_port", make)
         self.nats_url = nats.url
@@ -138,6 +135,7 @@ class EmbeddedServers:
                 port = self._kept[key] = free_port()
                 self._folder.keep_connection(self._kept)
             server = make(port)
+            await server.prepare()
             keeper = Keeper(server, on_change=self._on_change)
             try:
                 await keeper.start()
