@@ -179,10 +179,10 @@ def _clean(b, k, e, out):  # type: ignore[no-untyped-def]
     """Write the clean form of b[k:e] to out; its size."""
     o = ZERO
     last = np.uint8(32)
-    odd = False
+    odd = np.uint8(0)
     for p in range(k, e):
         c = b[p]
-        odd |= np.uint8(c - 32) >= 95 or (c == 32 and last == 32)
+        odd |= np.uint8((np.uint8(c - 32) >= 95) | ((c | last) == 32))
         last = c
         out[o] = c
         o += 1
@@ -416,9 +416,9 @@ def _typed(b, chunk, p, we, e, n, before, seen, out, o):  # type: ignore[no-unty
         end = letter_timestamp(b, p, n)
         if end:
             return end, _put(out, o, M_TS)
-    if we + 3 <= n and b[we] == 58 and b[we + 1] == 47 and b[we + 2] == 47:
-        if kind & LETTER and we - p <= URL_SCHEME_BYTES_MAX:
-            return url_end(b, p, n), _put(out, o, M_URL)
+    scheme = kind & LETTER and we - p <= URL_SCHEME_BYTES_MAX and we + 3 <= n
+    if scheme and b[we] == 58 and b[we + 1] == 47 and b[we + 2] == 47:
+        return url_end(b, p, n), _put(out, o, M_URL)
     if not BASE64[before]:
         if before != 46 and b[p] == 101:
             end = jwt_end(b, p, n)
@@ -513,10 +513,10 @@ def _digit_runs(b, p, s, out, o):  # type: ignore[no-untyped-def]
 def _is_0x(b, p, s):  # type: ignore[no-untyped-def]
     if s - p < 3 or b[p] != 48 or b[p + 1] | 32 != 120:
         return False
+    only_hex = True
     for q in range(p + 2, s):
-        if not CLASS[b[q]] & HEX:
-            return False
-    return True
+        only_hex &= CLASS[b[q]] & HEX != 0
+    return only_hex
 
 
 @inner

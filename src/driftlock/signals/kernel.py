@@ -10,15 +10,16 @@ edit, remove `__pycache__`.
 
 from __future__ import annotations
 
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import numpy as np
 import numpy.typing as npt
 from numba import njit, types
 from numba.extending import intrinsic
 
-entry = njit(cache=True, nogil=True, error_model="numpy")
-inner = njit(nogil=True, error_model="numpy", no_cpython_wrapper=True, no_cfunc_wrapper=True)
+entry: Any = njit(cache=True, nogil=True, error_model="numpy")
+# Numba's stubs do not know the last two.
+inner: Any = njit(nogil=True, error_model="numpy", **{"no_cpython_wrapper": True, "no_cfunc_wrapper": True})  # type: ignore[call-overload]
 
 ArrayT = TypeVar("ArrayT", bound=npt.NDArray[Any])
 
@@ -27,11 +28,10 @@ def readonly(array: ArrayT) -> ArrayT:
     """A contiguous read-only view, so that an entry is compiled for one type of array and not for each."""
     view: Any = np.ascontiguousarray(array).view()
     view.flags.writeable = False
-    return view  # type: ignore[no-any-return]
+    return cast(ArrayT, view)
 
 
-@intrinsic  # type: ignore[misc]
-def pointer(_typing, array):  # type: ignore[no-untyped-def]
+def _pointer(_typing, array):  # type: ignore[no-untyped-def]
     """Where the elements of a contiguous array begin, for inner functions.
 
     An array argument is seven words, with a reference count and negative indices; a pointer is one. That
@@ -42,4 +42,7 @@ def pointer(_typing, array):  # type: ignore[no-untyped-def]
         structure = context.make_array(signature.args[0])(context, builder, args[0])
         return structure.data
 
-    return types.CPointer(array.dtype)(array), generate
+    return types.CPointer(array.dtype)(array), generate  # type: ignore[no-untyped-call]
+
+
+pointer: Any = intrinsic(_pointer)

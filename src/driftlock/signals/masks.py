@@ -79,6 +79,9 @@ PACKAGES = names("com org net io java")
 TOP_LEVEL = names("com net org edu gov local internal")
 FILE_ENDINGS = names("py js go rs so gz sh rb ts md cc db id ms")
 
+# Forms of a time of day.
+FULL, SHORT, LOOSE = (np.int64(n) for n in range(3))
+
 URL_SCHEME_BYTES_MAX = 20
 BASE64_BYTES_MIN = 32
 JWT_BYTES_MIN = 24
@@ -105,32 +108,44 @@ def _three_in(b, k, n, table):  # type: ignore[no-untyped-def]
     if k + 3 > n:
         return False
     code = (np.int64(b[k]) << 16) | (np.int64(b[k + 1]) << 8) | np.int64(b[k + 2])
+    found = False
     for one in table:
-        if one == code:
-            return True
-    return False
+        found |= one == code
+    return found
 
 
 # ---- timestamps
 
 
 @inner
-def time_end(b, k, n, seconds_optional):  # type: ignore[no-untyped-def]
-    """`h:mm:ss`, then a fraction, then a zone. The fraction may follow `.`, `,` or `:`."""
-    p = k + digits(b, k, n)
-    if p - k < 1 or p - k > 2 or p >= n or b[p] != 58 or digits(b, p + 1, n) != 2:
+def time_end(b, k, n, form):  # type: ignore[no-untyped-def]
+    """`h:mm:ss`, then a fraction, then a zone. The fraction may follow `.`, `,` or `:`.
+
+    With the form SHORT the seconds may be missing, with LOOSE any field may have a single digit.
+    """
+    p = _field_end(b, k, n, LOOSE)
+    if not p or p >= n or b[p] != 58:
         return 0
-    p += 3
-    if p < n and b[p] == 58 and digits(b, p + 1, n) == 2:
-        p += 3
+    p = _field_end(b, p + 1, n, form)
+    if not p:
+        return 0
+    seconds = _field_end(b, p + 1, n, form) if p < n and b[p] == 58 else 0
+    if seconds:
+        p = seconds
         if p + 1 < n and (b[p] == 46 or b[p] == 44 or b[p] == 58):
             count = digits(b, p + 1, n)
             if 1 <= count <= 9:
                 p += 1 + count
-    elif not seconds_optional:
+    elif form != SHORT:
         return 0
     p = _zone_end(b, p, n)
     return p if ends_word(b, p, n) else 0
+
+
+@inner
+def _field_end(b, k, n, form):  # type: ignore[no-untyped-def]
+    count = digits(b, k, n)
+    return k + count if count == 2 or (form == LOOSE and count == 1) else 0
 
 
 @inner
@@ -167,9 +182,9 @@ def digit_timestamp(b, k, n):  # type: ignore[no-untyped-def]
     if count <= 2 and (c == 47 or c == 45 or c == 32) and _three_in(b, p + 1, n, MONTHS):
         return _named_month_end(b, p, n)
     if count == 8 and (c == 45 or c == 84 or c == 95 or c == 32):
-        return time_end(b, p + 1, n, False)
+        return time_end(b, p + 1, n, LOOSE)
     if c == 58:
-        return time_end(b, k, n, False)
+        return time_end(b, k, n, FULL)
     return 0
 
 
@@ -183,7 +198,7 @@ def _iso_end(b, p, n, mark):  # type: ignore[no-untyped-def]
 @inner
 def _then_time(b, p, n):  # type: ignore[no-untyped-def]
     if p < n and (b[p] == 84 or b[p] == 32 or b[p] == 95 or b[p] == 45):
-        end = time_end(b, p + 1, n, True)
+        end = time_end(b, p + 1, n, SHORT)
         if end:
             return end
     return p if ends_word(b, p, n) else 0
@@ -196,7 +211,7 @@ def _slashed_end(b, p, n):  # type: ignore[no-untyped-def]
         return 0
     q = p + 4 + count
     if q < n and b[q] == 32:
-        end = time_end(b, q + 1, n, False)
+        end = time_end(b, q + 1, n, FULL)
         if end:
             return end
     return q if count == 4 and ends_word(b, q, n) else 0
@@ -209,7 +224,7 @@ def _named_month_end(b, p, n):  # type: ignore[no-untyped-def]
         return 0
     q += 5
     if q < n and (b[q] == 58 or b[q] == 32):
-        end = time_end(b, q + 1, n, False)
+        end = time_end(b, q + 1, n, FULL)
         if end:
             return end
     return q if ends_word(b, q, n) else 0
@@ -248,14 +263,14 @@ def _month_end(b, k, n):  # type: ignore[no-untyped-def]
     p += count
     if count < 1 or count > 2 or p >= n or b[p] != 32:
         return 0
-    end = time_end(b, p + 1, n, False)
+    end = time_end(b, p + 1, n, FULL)
     if not end:
         return 0
     year = end + 1
-    if end < n and b[end] == 32 and digits(b, year, n) == 4 and ends_word(b, year + 4, n):
-        if (b[year] == 49 and b[year + 1] == 57) or (b[year] == 50 and b[year + 1] == 48):
-            return year + 4
-    return end
+    if end >= n or b[end] != 32 or digits(b, year, n) != 4 or not ends_word(b, year + 4, n):
+        return end
+    century = b[year] * 10 + b[year + 1] - 528
+    return year + 4 if century == 19 or century == 20 else end
 
 
 # ---- ids and addresses

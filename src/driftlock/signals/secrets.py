@@ -104,10 +104,10 @@ def _bearer(b, chunk, e, n):  # type: ignore[no-untyped-def]
 
 @inner
 def _ends_with_any(b, chunk, e, table):  # type: ignore[no-untyped-def]
-    for row in range(len(table)):
-        if _ends_with(b, chunk, e, table, row, True):
-            return True
-    return False
+    row = 0
+    while row < len(table) and not _ends_with(b, chunk, e, table, row, True):
+        row += 1
+    return row < len(table)
 
 
 @inner

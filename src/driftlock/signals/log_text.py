@@ -1,0 +1,122 @@
+"""What a log record reads like before masking, from its protobuf form: the rules, said plainly in Python.
+
+Owns: the raw line of a record (`SEVERITY event_name body key=value …`) and the rendering of structured
+values. Must not know: masking, streams. `log_walk.py` follows the same rules in compiled code for records
+with plain bodies; a test holds the two equal.
+
+Attributes belong to the line, because what tells two events apart is often only there (an exception's type,
+a queue's name), but bounded: of the first `ATTRIBUTES_MAX`, sorted by key; a value longer than
+`VALUE_BYTES_MAX` reads `<text>`, a structured one `<list>` or `<map>`, and what passes
+`ATTRIBUTES_BYTES_MAX` together is left out. An attribute whose values never repeat and are no number, id or
+address therefore makes lines that never repeat: take it out at the source.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+BODY_BYTES_MAX = 3072
+ATTRIBUTES_MAX = 32
+ATTRIBUTES_BYTES_MAX = 896
+VALUE_BYTES_MAX = 64
+KEY_BYTES_MAX = 64
+EVENT_BYTES_MAX = 64
+SEVERITY_BYTES_MAX = 16
+STRUCTURE_DEPTH_MAX = 16
+STRUCTURE_VALUES_MAX = 256
+
+# By (severity number - 1) // 4.
+SEVERITIES = (b"TRACE", b"DEBUG", b"INFO", b"WARN", b"ERROR", b"FATAL")
+SEVERITY_NUMBER_MAX = 24
+
+LIST, MAP, TEXT, BYTES, NUMBER, CUT = b"<list>", b"<map>", b"<text>", b"<bytes>", b"<num>", b"<cut>"
+
+
+def record_line(record: Any) -> bytes:
+    """The raw line of an OTLP log record."""
+    head = [
+        severity_text(record.severity_number, record.severity_text.encode()),
+        record.event_name.encode()[:EVENT_BYTES_MAX],
+        body_text(record.body),
+        attributes_text(record.attributes),
+    ]
+    return b" ".join(part for part in head if part)
+
+
+def severity_text(number: int, text: bytes) -> bytes:
+    """The class of a severity number, else what the sender calls it."""
+    if 1 <= number <= SEVERITY_NUMBER_MAX:
+        return SEVERITIES[(number - 1) // 4]
+    return text[:SEVERITY_BYTES_MAX]
+
+
+def body_text(value: Any) -> bytes:
+    """A body as text: strings as they are, structures as sorted `key=value` pairs."""
+    text = structure_text(value)
+    return text if len(text) <= BODY_BYTES_MAX else text[:BODY_BYTES_MAX] + CUT
+
+
+def attributes_text(attributes: Any) -> bytes:
+    """` `-separated `key=value`, sorted by key and bounded."""
+    pairs = [(item.key.encode(), item.value) for item in list(attributes)[:ATTRIBUTES_MAX]]
+    parts: list[bytes] = []
+    size = 0
+    for key, value in sorted(pairs, key=lambda pair: pair[0]):
+        part = key[:KEY_BYTES_MAX] + b"=" + attribute_value(value)
+        size += len(part) + 1
+        if size > ATTRIBUTES_BYTES_MAX:
+            break
+        parts.append(part)
+    return b" ".join(parts)
+
+
+def attribute_value(value: Any) -> bytes:
+    """A value on one line; with spaces inside it is quoted, so that a secret's value is seen whole."""
+    kind = value.WhichOneof("value")
+    if kind == "array_value":
+        return LIST
+    if kind == "kvlist_value":
+        return MAP
+    text = scalar_text(value, kind)
+    if len(text) > VALUE_BYTES_MAX:
+        return TEXT
+    return b'"' + text + b'"' if b" " in text else text
+
+
+def scalar_text(value: Any, kind: str | None) -> bytes:
+    """A string, an integer in digits, true or false, and placeholders for the rest."""
+    if kind == "string_value":
+        return bytes(value.string_value.encode())
+    if kind == "int_value":
+        return b"%d" % value.int_value
+    if kind == "bool_value":
+        return b"true" if value.bool_value else b"false"
+    if kind == "double_value":
+        return NUMBER
+    return BYTES if kind == "bytes_value" else b""
+
+
+def structure_text(value: Any) -> bytes:
+    """A value of any kind as text, independent of the order of keys, bounded in depth and size."""
+    budget = [STRUCTURE_VALUES_MAX]
+    return _structure(value, budget, 0)
+
+
+def _structure(value: Any, budget: list[int], depth: int) -> bytes:
+    kind = value.WhichOneof("value")
+    budget[0] -= 1
+    if kind == "array_value":
+        if depth >= STRUCTURE_DEPTH_MAX:
+            return LIST
+        items = [_structure(one, budget, depth + 1) for one in value.array_value.values[: max(budget[0], 0)]]
+        return b"[" + b", ".join(items) + b"]"
+    if kind == "kvlist_value":
+        if depth >= STRUCTURE_DEPTH_MAX:
+            return MAP
+        pairs = sorted(value.kvlist_value.values, key=lambda item: item.key)[: max(budget[0], 0)]
+        text = b" ".join(
+            item.key.encode() + b"=" + _structure(item.value, budget, depth + 1) for item in pairs
+        )
+        return b"{" + text + b"}" if depth else text
+    text = scalar_text(value, kind)
+    return b'"' + text + b'"' if depth and b" " in text else text
