@@ -14,6 +14,7 @@ from typing import Any
 import msgspec
 from litestar import Request
 from litestar.connection import ASGIConnection
+from litestar.di import NamedDependency
 from litestar.handlers import BaseRouteHandler
 from prometheus_client import Counter
 
@@ -128,6 +129,9 @@ async def authorize(connection: ASGIConnection[Any, Any, Any, Any], handler: Bas
     if not demand.met_by(principal):
         raise ProblemError("forbidden", f"This needs {demand}; the key {principal.name!r} lacks it.")
     connection.scope["user"] = principal
+
+
+Asker = NamedDependency[Principal]  # what a handler declares to know who asks
 
 
 def current_principal(request: Request[Any, Any, Any]) -> Principal:

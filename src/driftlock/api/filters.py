@@ -6,10 +6,11 @@ import math
 from datetime import datetime
 from typing import Annotated
 
+from litestar.di import NamedDependency
 from litestar.exceptions import ValidationException
-from litestar.params import Parameter
+from litestar.params import QueryParameter
 
-from driftlock.api.access import Principal
+from driftlock.api.access import Asker
 from driftlock.storage.anomalies import Severity, Status, StreamType
 from driftlock.storage.anomaly_search import AnomalyFilter
 
@@ -19,32 +20,36 @@ VALUES_MAX = 100
 _SEVERAL = " Given several times, any of them will do."
 
 StreamTypes = Annotated[
-    list[StreamType] | None, Parameter(description="Kind of telemetry." + _SEVERAL, max_items=VALUES_MAX)
+    list[StreamType] | None, QueryParameter(description="Kind of telemetry." + _SEVERAL, max_items=VALUES_MAX)
 ]
-Statuses = Annotated[list[Status] | None, Parameter(description="Status." + _SEVERAL, max_items=VALUES_MAX)]
+Statuses = Annotated[
+    list[Status] | None, QueryParameter(description="Status." + _SEVERAL, max_items=VALUES_MAX)
+]
 Severities = Annotated[
-    list[Severity] | None, Parameter(description="Severity." + _SEVERAL, max_items=VALUES_MAX)
+    list[Severity] | None, QueryParameter(description="Severity." + _SEVERAL, max_items=VALUES_MAX)
 ]
 Services = Annotated[
-    list[str] | None, Parameter(description="service.name." + _SEVERAL, max_items=VALUES_MAX)
+    list[str] | None, QueryParameter(description="service.name." + _SEVERAL, max_items=VALUES_MAX)
 ]
 Streams = Annotated[
-    list[str] | None, Parameter(description="Name of the stream." + _SEVERAL, max_items=VALUES_MAX)
+    list[str] | None, QueryParameter(description="Name of the stream." + _SEVERAL, max_items=VALUES_MAX)
 ]
 Tags = Annotated[
     list[str] | None,
-    Parameter(description="Tag. Given several times, all must be there.", max_items=VALUES_MAX),
+    QueryParameter(description="Tag. Given several times, all must be there.", max_items=VALUES_MAX),
 ]
-MinNcd = Annotated[float | None, Parameter(description="Least NCD.", ge=0, le=2)]
-MaxP = Annotated[float | None, Parameter(description="Greatest p-value.", ge=0, le=1)]
+MinNcd = Annotated[float | None, QueryParameter(description="Least NCD.", ge=0, le=2)]
+MaxP = Annotated[float | None, QueryParameter(description="Greatest p-value.", ge=0, le=1)]
 StartTime = Annotated[
-    datetime | None, Parameter(description="Not before this time (RFC 3339 with an offset).")
+    datetime | None, QueryParameter(description="Not before this time (RFC 3339 with an offset).")
 ]
-EndTime = Annotated[datetime | None, Parameter(description="Before this time (RFC 3339 with an offset).")]
-OnlySignificant = Annotated[bool, Parameter(description="Only statistically significant ones.")]
+EndTime = Annotated[
+    datetime | None, QueryParameter(description="Before this time (RFC 3339, with an offset).")
+]
+OnlySignificant = Annotated[bool, QueryParameter(description="Only statistically significant ones.")]
 Query = Annotated[
     str | None,
-    Parameter(
+    QueryParameter(
         description="Text to find in stream, service, explanation or a tag, in any case.",
         min_length=1,
         max_length=TEXT_LENGTH_MAX,
@@ -53,7 +58,7 @@ Query = Annotated[
 
 
 async def provide_filter(
-    principal: Principal,
+    principal: Asker,
     stream_type: StreamTypes = None,
     status: Statuses = None,
     severity: Severities = None,
@@ -85,6 +90,9 @@ async def provide_filter(
         only_significant=only_significant,
         q=q,
     )
+
+
+Wanted = NamedDependency[AnomalyFilter]  # what a handler declares to get the filter
 
 
 def _check_numbers(**numbers: float | None) -> None:

@@ -4,20 +4,20 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from litestar.params import Parameter
+from litestar.params import QueryParameter
 
 from driftlock.api.filters import invalid
 
 LIMIT_MAX = 1000
 OFFSET_MAX = 10_000  # PostgreSQL reads and drops what is skipped; beyond this a cursor is the way
 
-Limit = Annotated[int, Parameter(description="Rows a page.", ge=1, le=LIMIT_MAX)]
+Limit = Annotated[int, QueryParameter(description="Rows a page.", ge=1, le=LIMIT_MAX)]
 Offset = Annotated[
-    int, Parameter(description="Rows to skip, for small pages; not with a cursor.", ge=0, le=OFFSET_MAX)
+    int, QueryParameter(description="Rows to skip, for small pages; not with a cursor.", ge=0, le=OFFSET_MAX)
 ]
 Cursor = Annotated[
     str | None,
-    Parameter(description="`next_cursor` of the page before, with the same filters.", min_length=1),
+    QueryParameter(description="`next_cursor` of the page before, with the same filters.", min_length=1),
 ]
 
 

@@ -88,6 +88,7 @@ _UNREACHABLE = (
     asyncpg.InterfaceError,
     asyncpg.OperatorInterventionError,
     asyncpg.InsufficientResourcesError,
+    asyncpg.UndefinedTableError,  # not migrated yet: readiness tells
     UnavailableError,
 )
 
@@ -209,6 +210,7 @@ _CONVERTERS: dict[type[Exception], Callable[[Any], ProblemError]] = {
     HTTPException: _from_http,
     NotFoundError: lambda error: ProblemError("not-found", error.message),
     StaleError: _stale,
+    RecursionError: lambda _: ProblemError("bad-request", "The body is nested too deeply."),
     ConflictError: lambda error: ProblemError("conflict", error.message),
     InvalidValueError: lambda error: ProblemError("unprocessable", error.message),
     **dict.fromkeys(_UNREACHABLE, _unavailable),

@@ -15,10 +15,10 @@ from litestar import Response, Router, get, patch, post
 from litestar.datastructures import State
 from litestar.di import Provide
 from litestar.openapi.datastructures import ResponseSpec
-from litestar.params import Parameter
+from litestar.params import FromPath, HeaderParameter, JSONBody
 
 from driftlock.api import cursors
-from driftlock.api.access import Principal, at_least, with_scope
+from driftlock.api.access import Asker, Principal, at_least, with_scope
 from driftlock.api.anomalies.schemas import (
     TIMESTAMP_MAX,
     TIMESTAMP_MIN,
@@ -28,24 +28,25 @@ from driftlock.api.anomalies.schemas import (
     StatusPatch,
 )
 from driftlock.api.context import context_of
-from driftlock.api.filters import invalid, provide_filter
+from driftlock.api.filters import Wanted, invalid, provide_filter
 from driftlock.api.paging import Cursor, Limit, Offset, check_paging
 from driftlock.api.problems import ProblemError, responses
 from driftlock.storage import anomalies, anomaly_search, idempotency
 from driftlock.storage.anomalies import Anomaly
-from driftlock.storage.anomaly_search import AnomalyFilter
 from driftlock.storage.errors import ConflictError
 from driftlock.storage.keys import SCOPE_WRITE_ANOMALIES
 
 LISTING = "anomalies"
 SEED_BYTES = 16
 
-IfMatch = Annotated[str | None, Parameter(header="If-Match", description="ETags you have seen, or *.")]
-IfNoneMatch = Annotated[str | None, Parameter(header="If-None-Match", description="ETags you have, or *.")]
+IfMatch = Annotated[str | None, HeaderParameter(name="If-Match", description="ETags you have seen, or *.")]
+IfNoneMatch = Annotated[
+    str | None, HeaderParameter(name="If-None-Match", description="ETags you have, or *.")
+]
 IdempotencyKey = Annotated[
     str | None,
-    Parameter(
-        header="Idempotency-Key",
+    HeaderParameter(
+        name="Idempotency-Key",
         description="Any unique text; a repeat within 24 hours gets the first answer.",
         min_length=1,
         max_length=255,
@@ -64,7 +65,7 @@ class Place(msgspec.Struct, frozen=True, array_like=True):
 
 @get("/", opt=at_least("viewer"), responses=responses(400, 401, 403, 429, 503), summary="List anomalies")
 async def list_anomalies(
-    state: State, wanted: AnomalyFilter, limit: Limit = 50, offset: Offset = 0, cursor: Cursor = None
+    state: State, wanted: Wanted, limit: Limit = 50, offset: Offset = 0, cursor: Cursor = None
 ) -> AnomalyPage:
     """Anomalies newest first. Page by `next_cursor`; `offset` is for small pages only."""
     check_paging(offset, cursor)
@@ -92,7 +93,7 @@ async def list_anomalies(
     summary="Read an anomaly",
 )
 async def get_anomaly(
-    state: State, principal: Principal, anomaly_id: UUID, if_none_match: IfNoneMatch = None
+    state: State, principal: Asker, anomaly_id: FromPath[UUID], if_none_match: IfNoneMatch = None
 ) -> Response[AnomalyDetail | None]:
     """Everything known of an anomaly; the `ETag` is its revision."""
     tenant_id = principal.tenant_id
@@ -112,7 +113,7 @@ async def get_anomaly(
     summary="Report an anomaly",
 )
 async def create_anomaly(
-    state: State, principal: Principal, data: AnomalyReport, idempotency_key: IdempotencyKey = None
+    state: State, principal: Asker, data: JSONBody[AnomalyReport], idempotency_key: IdempotencyKey = None
 ) -> Response[Anomaly]:
     """Stores an anomaly that was found elsewhere and broadcasts it."""
     _check_times(data)
@@ -135,7 +136,11 @@ async def create_anomaly(
     summary="Change the status of an anomaly",
 )
 async def set_status(
-    state: State, principal: Principal, anomaly_id: UUID, data: StatusPatch, if_match: IfMatch = None
+    state: State,
+    principal: Asker,
+    anomaly_id: FromPath[UUID],
+    data: JSONBody[StatusPatch],
+    if_match: IfMatch = None,
 ) -> Response[Anomaly]:
     """Changes the status, records who and when, and broadcasts it."""
     async with context_of(state).transaction() as conn:

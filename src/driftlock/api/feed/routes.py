@@ -9,7 +9,7 @@ from typing import Annotated, Any
 from litestar import Request, Router, get
 from litestar.di import Provide
 from litestar.openapi.datastructures import ResponseSpec
-from litestar.params import Parameter
+from litestar.params import HeaderParameter, QueryParameter
 from litestar.response import Stream
 
 from driftlock.api.access import at_least
@@ -17,7 +17,7 @@ from driftlock.api.context import ApiContext, context_of
 from driftlock.api.feed.encoding import opening, resync
 from driftlock.api.feed.hub import FeedHub
 from driftlock.api.feed.session import FeedSession
-from driftlock.api.filters import invalid, provide_filter
+from driftlock.api.filters import Wanted, invalid, provide_filter
 from driftlock.api.problems import ProblemError, responses
 from driftlock.storage import feed
 from driftlock.storage.anomaly_search import AnomalyFilter
@@ -29,12 +29,12 @@ JITTER_PERCENT = 50
 
 After = Annotated[
     int | None,
-    Parameter(description="Resume after this feed position.", ge=0, le=POSITION_MAX),
+    QueryParameter(description="Resume after this feed position.", ge=0, le=POSITION_MAX),
 ]
 LastEventId = Annotated[
     str | None,
-    Parameter(
-        header="Last-Event-ID",
+    HeaderParameter(
+        name="Last-Event-ID",
         description="As `after`, and stronger: browsers send it when they reconnect to the same address.",
     ),
 ]
@@ -74,7 +74,7 @@ class FeedResponse(Stream):
 )
 async def stream_anomalies(
     request: Request[Any, Any, Any],
-    wanted: AnomalyFilter,
+    wanted: Wanted,
     after: After = None,
     last_event_id: LastEventId = None,
 ) -> FeedResponse:

@@ -8,10 +8,10 @@ from uuid import UUID
 import msgspec
 from litestar import Router, get
 from litestar.datastructures import State
-from litestar.params import Parameter
+from litestar.params import FromPath, QueryParameter
 
 from driftlock.api import cursors
-from driftlock.api.access import Principal, at_least
+from driftlock.api.access import Asker, at_least
 from driftlock.api.context import context_of
 from driftlock.api.paging import Cursor, Limit, Offset, check_paging
 from driftlock.api.problems import responses
@@ -23,13 +23,14 @@ LISTING = "streams"
 VALUES_MAX = 100
 
 StreamTypes = Annotated[
-    list[StreamType] | None, Parameter(description="Kind of telemetry; any of them.", max_items=VALUES_MAX)
+    list[StreamType] | None,
+    QueryParameter(description="Kind of telemetry; any of them.", max_items=VALUES_MAX),
 ]
 Services = Annotated[
-    list[str] | None, Parameter(description="service.name; any of them.", max_items=VALUES_MAX)
+    list[str] | None, QueryParameter(description="service.name; any of them.", max_items=VALUES_MAX)
 ]
 Phases = Annotated[
-    list[Phase] | None, Parameter(description="How far warm-up is; any of them.", max_items=VALUES_MAX)
+    list[Phase] | None, QueryParameter(description="How far warm-up is; any of them.", max_items=VALUES_MAX)
 ]
 
 
@@ -64,7 +65,7 @@ class StreamPage(msgspec.Struct, frozen=True):
 @get("/", opt=at_least("viewer"), responses=responses(400, 401, 403, 429, 503), summary="List streams")
 async def list_streams(
     state: State,
-    principal: Principal,
+    principal: Asker,
     stream_type: StreamTypes = None,
     service: Services = None,
     phase: Phases = None,
@@ -98,7 +99,7 @@ async def list_streams(
     responses=responses(400, 401, 403, 404, 429, 503),
     summary="Read a stream",
 )
-async def get_stream(state: State, principal: Principal, stream_id: UUID) -> StreamView:
+async def get_stream(state: State, principal: Asker, stream_id: FromPath[UUID]) -> StreamView:
     """What is known of a stream."""
     async with context_of(state).connection() as conn:
         return _view(await streams.get(conn, stream_id, tenant_id=principal.tenant_id))

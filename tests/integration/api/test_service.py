@@ -1,0 +1,216 @@
+"""Health, readiness, version, metrics, the OpenAPI document, the shape of every error, start and end."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from typing import Any
+
+import asyncpg
+import httpx
+import pytest
+
+from driftlock.api import problems, service
+from driftlock.errors import StartError
+from driftlock.storage import keys
+from integration.api.harness import Api, Start, Store, make, problem, running
+
+METHODS = ("get", "post", "patch", "put", "delete")
+
+
+async def test_liveness_and_version(api: Api) -> None:
+    async with api.client() as client:
+        assert (await client.get("/healthz")).json() == {"status": "ok"}
+        told = (await client.get("/v1/version")).json()
+    assert re.fullmatch(r"\d+\.\d+\.\d+.*", told["version"])
+    assert told["canonical_form_version"] >= 1
+    assert "zstd" in told["compressors"]
+    assert "commit" in told
+
+
+async def test_readiness_with_both_servers(start: Start, nats_url: str) -> None:
+    api = await start(nats_url=nats_url)
+    async with api.client() as client, asyncio.timeout(30):
+        while (response := await client.get("/readyz")).status_code != 200:
+            await asyncio.sleep(0.05)
+    assert response.json() == {"status": "ready", "checks": {"postgresql": "ok", "nats": "ok"}}
+
+
+async def test_readiness_names_what_is_missing(start: Start) -> None:
+    api = await start(database_url="postgresql://postgres@127.0.0.1:1/none")
+    async with api.client("dlk_any") as client:
+        body = problem(await client.get("/readyz"), 503, "unavailable")
+        assert body["missing"] == ["postgresql", "nats"]
+        assert (await client.get("/healthz")).status_code == 200
+        refused = await client.get("/v1/anomalies")
+        problem(refused, 503, "unavailable")
+        assert int(refused.headers["retry-after"]) > 0
+
+
+async def test_readiness_wants_the_schema(start: Start, shared_postgres: str) -> None:
+    api = await start(database_url=shared_postgres)
+    async with api.client() as client:
+        body = problem(await client.get("/readyz"), 503, "unavailable")
+    assert "postgresql" in body["missing"]
+    assert "driftlock migrate" in body["detail"]
+
+
+async def test_comes_back_when_postgresql_does(
+    api: Api, viewer: httpx.AsyncClient, conn: asyncpg.Connection
+) -> None:
+    assert (await viewer.get("/v1/anomalies")).status_code == 200
+    await conn.execute(
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+        " WHERE datname = current_database() AND pid <> pg_backend_pid()"
+    )
+    async with asyncio.timeout(30):
+        while (await viewer.get("/v1/anomalies")).status_code != 200:
+            await asyncio.sleep(0.05)
+
+
+@pytest.mark.parametrize(
+    "path", ["/", "/nope", "/v1", "/v1/anomalies/x/y/z", "/schema", "/v1/stream", "/%ff%00"]
+)
+async def test_unknown_paths(viewer: httpx.AsyncClient, path: str) -> None:
+    problem(await viewer.get(path), 404, "not-found")
+
+
+async def test_methods_that_are_not_offered(viewer: httpx.AsyncClient) -> None:
+    for method, path in (("DELETE", "/v1/anomalies"), ("PUT", "/healthz"), ("BREW", "/v1/version")):
+        response = await viewer.request(method, path)
+        problem(response, 405, "method-not-allowed")
+        assert "GET" in response.headers["allow"]
+    assert "GET" in (await viewer.options("/v1/anomalies")).headers["allow"]
+
+
+async def test_our_own_faults_tell_nothing(
+    viewer: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def broken(*_: Any, **__: Any) -> None:
+        raise ZeroDivisionError("hunter2")
+
+    monkeypatch.setattr("driftlock.storage.anomaly_search.page", broken)
+    response = await viewer.get("/v1/anomalies")
+    problem(response, 500, "internal")
+    assert "hunter2" not in response.text
+    assert "hunter2" in caplog.text
+
+
+async def test_every_answer_has_security_headers(viewer: httpx.AsyncClient) -> None:
+    for path in ("/healthz", "/v1/anomalies", "/nope", "/v1/anomalies?x=1"):
+        headers = (await viewer.get(path)).headers
+        assert headers["x-content-type-options"] == "nosniff"
+        assert headers["content-security-policy"].startswith("default-src 'none'")
+        assert headers["cache-control"] == "no-store"
+        assert "server" not in headers
+
+
+async def test_metrics_tell_of_requests_and_connections(viewer: httpx.AsyncClient, store: Store) -> None:
+    (row,) = await store(make())
+    await viewer.get(f"/v1/anomalies/{row.id}")
+    await viewer.get("/no/such/path")
+    response = await viewer.get("/metrics")
+    assert response.headers["content-type"].startswith("text/plain; version=")
+    samples = dict(line.rsplit(" ", 1) for line in response.text.splitlines() if not line.startswith("#"))
+
+    def count(name: str, *labels: str) -> float:
+        found = [float(v) for k, v in samples.items() if k.startswith(name) and all(x in k for x in labels)]
+        return sum(found)
+
+    seconds = "driftlock_api_request_duration_seconds_count"
+    assert count(seconds, 'endpoint="/v1/anomalies/{anomaly_id}"', 'method="GET"', 'status="200"') >= 1
+    assert count(seconds, 'endpoint="unmatched"', 'status="404"') >= 1
+    assert str(row.id) not in response.text
+    assert count("driftlock_database_query_duration_seconds_count", 'query="anomaly_get"') >= 1
+    assert count("driftlock_database_connections", 'state="open"') >= 1
+    assert "driftlock_active_sse_connections" in response.text
+
+
+class TestOpenApi:
+    @pytest.fixture
+    async def document(self, api: Api) -> dict[str, Any]:
+        async with api.client() as client:
+            found: dict[str, Any] = (await client.get("/openapi.json")).json()
+        return found
+
+    def test_is_3_1_and_names_every_path(self, document: dict[str, Any]) -> None:
+        assert document["openapi"].startswith("3.1")
+        assert set(document["paths"]) == {
+            "/healthz", "/readyz", "/v1/version", "/metrics", "/openapi.json",
+            "/v1/anomalies", "/v1/anomalies/{anomaly_id}", "/v1/anomalies/{anomaly_id}/status",
+            "/v1/streams", "/v1/streams/{stream_id}", "/v1/stream/anomalies",
+        }  # fmt: skip
+
+    def test_every_error_is_typed(self, document: dict[str, Any]) -> None:
+        for path, item in document["paths"].items():
+            for method in METHODS:
+                for status, response in item.get(method, {}).get("responses", {}).items():
+                    if int(status) >= 400:
+                        content = response["content"]
+                        assert list(content) == [problems.MEDIA_TYPE], (path, method, status)
+                        assert "ProblemDetails" in str(content), (path, method, status)
+
+    def test_every_guarded_route_tells_its_refusals(self, document: dict[str, Any]) -> None:
+        for path, item in document["paths"].items():
+            for method in METHODS:
+                if method in item and path.startswith("/v1/") and path != "/v1/version":
+                    assert {"401", "403", "429", "500", "503"} <= set(item[method]["responses"]), path
+
+    def test_every_reference_leads_somewhere(self, document: dict[str, Any]) -> None:
+        def references(node: Any) -> list[str]:
+            if isinstance(node, dict):
+                own = [node["$ref"]] if isinstance(node.get("$ref"), str) else []
+                return own + [r for value in node.values() for r in references(value)]
+            return [r for value in node for r in references(value)] if isinstance(node, list) else []
+
+        found = references(document)
+        assert found
+        for reference in found:
+            node: Any = document
+            for part in reference.removeprefix("#/").split("/"):
+                node = node[part.replace("~1", "/").replace("~0", "~")]
+
+    def test_the_schemas_carry_the_contract(self, document: dict[str, Any]) -> None:
+        schemas = document["components"]["schemas"]
+        anomaly = next(schema for name, schema in schemas.items() if name.endswith("Anomaly"))
+        contract = """id timestamp stream_type stream service severity status ncd_score p_value
+            confidence_level is_statistically_significant compression_baseline compression_window
+            compression_combined compression_ratio_baseline compression_ratio_window
+            compression_ratio_change baseline_entropy window_entropy entropy_change surprise_bits
+            glass_box_explanation detailed_explanation baseline_ref window_start window_end log_position
+            detector_version config_version tags metadata trace_ids acknowledged_by acknowledged_at
+            dismissed_by dismissed_at notes created_at updated_at"""
+        assert set(contract.split()) <= set(anomaly["properties"])
+        parameters = {p["name"] for p in document["paths"]["/v1/anomalies"]["get"]["parameters"]}
+        filters = """stream_type status severity service stream tag min_ncd_score max_p_value start_time
+            end_time only_significant q"""
+        assert set(f"{filters} cursor limit offset".split()) == parameters
+        live = {p["name"] for p in document["paths"]["/v1/stream/anomalies"]["get"]["parameters"]}
+        assert set(f"{filters} after Last-Event-ID".split()) == live
+
+    def test_keys_are_declared_and_public_routes_are_open(self, document: dict[str, Any]) -> None:
+        assert document["components"]["securitySchemes"]["key"]["scheme"] == "bearer"
+        assert document["security"] == [{"key": []}]
+        assert {} in document["paths"]["/healthz"]["get"]["security"]
+        assert {} not in document["paths"]["/v1/anomalies"]["get"].get("security", [])
+
+
+async def test_a_taken_port_is_told(api: Api) -> None:
+    with pytest.raises(StartError, match=f"cannot listen on 127.0.0.1:{api.settings.port}"):
+        await service.run(api.settings, asyncio.Event())
+
+
+async def test_ends_with_open_streams(api: Api, conn: asyncpg.Connection) -> None:
+    secret, _ = await keys.create(conn, "k", "viewer")
+    async with api.client(secret) as client, client.stream("GET", "/v1/stream/anomalies") as response:
+        lines = response.aiter_lines()
+        assert (await anext(lines)).startswith("retry:")
+        api.stop.set()
+        assert [line async for line in lines if line.startswith("event")] == ["event: connected"]
+        await asyncio.wait_for(api.task, 30)
+
+
+async def test_starts_again_on_the_same_port(api: Api) -> None:
+    await api.end()
+    async with running(api.settings) as again, again.client() as client:
+        assert (await client.get("/healthz")).status_code == 200
