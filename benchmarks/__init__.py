@@ -1,0 +1,1 @@
+"""Measurements of Driftlock: speed (`make bench`) and quality of detection (`make bench-detection`)."""
