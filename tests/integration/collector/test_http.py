@@ -6,6 +6,7 @@ import asyncio
 import gzip
 import json
 from collections.abc import AsyncIterator
+from typing import Any
 
 import httpx
 import pytest
@@ -13,6 +14,8 @@ from google.rpc.status_pb2 import Status
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceResponse
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceResponse
 
+from driftlock.bus.log import TelemetryLog
+from driftlock.errors import TooLargeError
 from integration.collector import requests
 from integration.collector.running import NOW_NS, Collector, running
 
@@ -234,13 +237,14 @@ async def test_requests_are_split_by_partition_and_by_size(nats_url: str) -> Non
         running(nats_url, message_bytes_max=100_000) as collector,
         httpx.AsyncClient(base_url=collector.url) as client,
     ):
-        both = requests.logs("a", service="one") + requests.logs("b", service="seven")
-        assert (await client.post("/v1/logs", content=both, headers=PROTOBUF)).status_code == 200
+        services = b"".join(requests.logs(f"of {n}", service=f"service-{n}") for n in range(8))
+        assert (await client.post("/v1/logs", content=services, headers=PROTOBUF)).status_code == 200
+        assert 1 < len(await collector.logged()) <= 4
         many = requests.logs(*(f"{n} " + "y" * 900 for n in range(500)))
         assert (await client.post("/v1/logs", content=many, headers=PROTOBUF)).status_code == 200
         bodies = await collector.log_bodies()
-        assert sorted(bodies[:2]) == ["a", "b"]
-        assert [int(b.split()[0]) for b in bodies[2:]] == list(range(500))
+        assert sorted(bodies[:8]) == [f"of {n}" for n in range(8)]
+        assert [int(b.split()[0]) for b in bodies[8:]] == list(range(500))
         alone = requests.logs("z" * 200_000, "small")
         answer = await client.post("/v1/logs", content=alone, headers=PROTOBUF)
         partial = ExportLogsServiceResponse.FromString(answer.content).partial_success
@@ -260,6 +264,30 @@ async def test_an_idempotency_key_makes_a_resend_exact(
     await client.post("/v1/logs", content=requests.logs("other"), headers=keyed)
     await client.post("/v1/logs", content=requests.logs("a"), headers={**PROTOBUF, "idempotency-key": "k2"})
     assert await collector.log_bodies() == ["a", "other", "a"]
+
+
+async def test_what_was_appended_only_in_part_is_refused_retryably_and_completed_by_a_resend(
+    collector: Collector, client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    many = b"".join(requests.logs(f"of {n}", service=f"service-{n}") for n in range(8))
+    keyed = {**PROTOBUF, "idempotency-key": "k1"}
+    append = TelemetryLog.append
+    partitions: list[int] = []
+
+    async def fail_the_second(self: TelemetryLog, partition: int, *args: Any, **more: Any) -> int:
+        partitions.append(partition)
+        if len(partitions) == 2:
+            raise TooLargeError("the server's bound was lowered meanwhile")
+        return await append(self, partition, *args, **more)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(TelemetryLog, "append", fail_the_second)
+        answer = await client.post("/v1/logs", content=many, headers=keyed)
+    assert len(set(partitions)) > 1
+    assert answer.status_code == 503, "never 4xx after a part was accepted"
+    assert 0 < len(await collector.log_bodies()) < 8
+    assert (await client.post("/v1/logs", content=many, headers=keyed)).status_code == 200
+    assert sorted(await collector.log_bodies()) == [f"of {n}" for n in range(8)]
 
 
 async def test_equal_requests_without_a_key_are_two(collector: Collector, client: httpx.AsyncClient) -> None:

@@ -80,10 +80,12 @@ async def test_standard_input_is_sent_before_it_ends(
 async def losing_answers(port: int) -> AsyncIterator[str]:
     """A way to the collector on which every other answer gets lost."""
     count = 0
+    open_ones: set[asyncio.Task[None] | None] = set()
 
     async def pass_on(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         nonlocal count
         count += 1
+        open_ones.add(asyncio.current_task())
         lose = count % 2 == 1
         upstream_reader, upstream_writer = await asyncio.open_connection("127.0.0.1", port)
         forward = asyncio.create_task(copy(reader, upstream_writer))
@@ -94,6 +96,7 @@ async def losing_answers(port: int) -> AsyncIterator[str]:
                 writer.write(data)
         finally:
             forward.cancel()
+            await asyncio.gather(forward, return_exceptions=True)
             writer.close()
             upstream_writer.close()
 
@@ -105,6 +108,7 @@ async def losing_answers(port: int) -> AsyncIterator[str]:
     server = await asyncio.start_server(pass_on, "127.0.0.1", 0)
     async with server:
         yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        await asyncio.gather(*(task for task in open_ones if task), return_exceptions=True)
 
 
 async def test_lost_answers_repeat_nothing(collector: Collector, tmp_path: Path) -> None:
