@@ -123,7 +123,7 @@ class ContextCoder:
         for first in range(0, len(symbols), CHUNK_SYMBOLS):
             last = min(first + CHUNK_SYMBOLS, len(symbols))
             t.reserve(2 * (ORDER + 1) * (last - first))
-            t.taken += int(_learn(t.keys, t.counts, t.links, symbols, first, last, weight))
+            t.took(int(_learn(t.keys, t.counts, t.links, symbols, first, last, weight)))
         self.units += weight
         if self.units >= UNITS_REMEMBERED_MAX:
             t.fade()

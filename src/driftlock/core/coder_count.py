@@ -20,6 +20,8 @@ from driftlock.core.packing import pack_array, unpack_array
 from driftlock.core.templates import CAPACITY_START, IdArray
 
 BUCKETS = 24
+SAMPLE = 128
+"""Units that a histogram stands for at most: a count never seen then costs the same at any age."""
 _EXACT = 12
 
 Histogram = npt.NDArray[np.uint16]
@@ -52,7 +54,9 @@ def _code(distinct: IdArray, counts: IdArray, histogram: Histogram) -> tuple[flo
         b = bucket_of(counts[i])
         away = abs(b - mode) + 1.0
         q = 0.25 / (away * away)
-        bits = on_grid(log2(q * (total + 1.0) / (row[b] + q)))
+        sample = min(total, SAMPLE)
+        seen = row[b] * sample / total if total > 0 else 0.0
+        bits = on_grid(log2(q * (sample + 1.0) / (seen + q)))
         if bits > best:
             best, cause = bits, distinct[i]
     return best, cause

@@ -1,8 +1,10 @@
 """The presence coder: which templates a unit holds, and which usual ones it lacks.
 
-A template present costs −log2((df + ½)/(N + 1)) bits and one absent −log2((N − df + ½)/(N + 1)), where df of
-N learned units held it (the estimator of Krichevsky and Trofimov). The unit's code length is the largest of
-these, for an anomaly that shows in one line must not drown in fifty ordinary ones; so it has one cause, too.
+A template costs −log2 of the smoothed share of learned units that held it, when present, or that did not,
+when absent. Shares are taken as if `SAMPLE` units had been learned, (share · M + ½)/(M + 1), so that what was
+never seen costs the same at any age of the stream: an estimate by N alone would make each new template the
+costliest ever, and a stream of ever new templates a chain of records. The unit's code length is the largest
+of these, for an anomaly in one line must not drown in fifty ordinary ones; so it has one cause, too.
 """
 
 from __future__ import annotations
@@ -16,6 +18,15 @@ from driftlock.core.coder import UNITS_REMEMBERED_MAX, CodedUnit, Part, enlarged
 from driftlock.core.logarithm import log2
 from driftlock.core.packing import pack_array, unpack_array
 from driftlock.core.templates import CAPACITY_START, IdArray
+
+SAMPLE = 1_000
+"""M: rarer than one in so many units costs no more. The calibration's resolution is of that order."""
+
+
+@numba.njit(cache=True)
+def _bits(held: int, units: int) -> float:
+    share = held / units if units > 0 else 0.0
+    return on_grid(log2((SAMPLE + 1.0) / (share * SAMPLE + 0.5)))
 
 
 @numba.njit(cache=True)
@@ -31,10 +42,10 @@ def _code(distinct: IdArray, df: IdArray, marks: IdArray, units: int) -> tuple[f
             missing = item
     for item in distinct:
         marks[item] = 0
-    present_bits = on_grid(log2((units + 1.0) / (df[rarest] + 0.5)))
+    present_bits = _bits(df[rarest], units)
     if missing < 0:
         return present_bits, rarest
-    absent_bits = on_grid(log2((units + 1.0) / (units - df[missing] + 0.5)))
+    absent_bits = _bits(units - df[missing], units)
     if absent_bits > present_bits:
         return absent_bits, missing
     return present_bits, rarest

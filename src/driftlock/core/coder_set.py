@@ -1,7 +1,8 @@
 """The set coder: how usual a unit's set of templates is as a whole.
 
-−log2((n(set) + ½)/(N + 1)) bits, where n of N learned units held exactly this set. It sees combinations that
-no single template betrays; on blocks of an un-keyed log, whose sets hardly repeat, it says nothing.
+−log2 of the share of units whose set is at most as frequent as this one, the unit itself counted in: a full
+conformal p-value of the set's frequency. So a new set says much where sets repeat, and nothing where each is
+new, as in blocks of an un-keyed log. It sees combinations that no single template betrays.
 """
 
 from __future__ import annotations
@@ -30,8 +31,13 @@ def _key(hashes: npt.NDArray[np.uint64], distinct: IdArray) -> np.uint32:
 
 @numba.njit(cache=True)
 def _code(keys: Uints, counts: Ints, hashes: npt.NDArray[np.uint64], distinct: IdArray, units: int) -> float:
-    seen = counts[slot_of(keys, _key(hashes, distinct))]
-    return on_grid(log2((units + 1.0) / (seen + 0.5)))
+    here = slot_of(keys, _key(hashes, distinct))
+    frequency = counts[here] + 1
+    commoner = 0  # and not rarer: what the table forgot was rare, and lives on in `units` alone
+    for at in range(len(counts)):
+        if at != here and counts[at] > frequency:
+            commoner += counts[at]
+    return on_grid(log2((units + 1.0) / max(units + 1 - commoner, frequency)))
 
 
 @numba.njit(cache=True)
@@ -61,7 +67,7 @@ class SetCoder:
         """Counts a unit's set."""
         t = self._table
         t.reserve(1)
-        t.taken += int(_learn(t.keys, t.counts, t.links, self._templates.hashes, unit.distinct, weight))
+        t.took(int(_learn(t.keys, t.counts, t.links, self._templates.hashes, unit.distinct, weight)))
         self.units += weight
         if self.units >= UNITS_REMEMBERED_MAX:
             t.fade()

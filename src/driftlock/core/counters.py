@@ -2,9 +2,9 @@
 
 Owns growth and pruning. An entry is an item (odd key), which may belong to a group, or a group (even key):
 a group's count is the sum of its items' counts and its link the number of distinct items. When the largest
-table is full, all counts are halved and zeros dropped, again until there is room, so that memory is bounded
-and what is rare and old goes first. Two keys may collide (odds below 1 in 100 for a whole full table); a
-count is then too high, and the same on every machine.
+table is half full, each slot newly taken lets a sweep pass over some others and drop what was counted once, a
+little at a time, since a sudden loss would shift all scores; if that does not do, all counts are halved. Two
+keys may collide (odds below 1 in 100 for a whole full table); a count is then too high, the same everywhere.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ import numpy.typing as npt
 from driftlock.core.packing import pack_array, unpack_array
 
 SLOTS_START = 256
+SWEPT_PER_SLOT = 4
 
 Uints = npt.NDArray[np.uint32]
 Ints = npt.NDArray[np.int32]
@@ -86,6 +87,18 @@ def _rebuild(old: tuple[Uints, Ints, Uints], keys: Uints, counts: Ints, links: U
     return taken
 
 
+@numba.njit(cache=True)
+def _sweep(keys: Uints, counts: Ints, links: Uints, start: int, slots: int) -> None:
+    for step in range(slots):
+        at = (start + step) & (len(keys) - 1)
+        if keys[at] & np.uint32(1) and counts[at] == 1:
+            counts[at] = 0
+            if links[at]:
+                group = slot_of(keys, links[at])
+                counts[group] -= 1
+                links[group] -= np.uint32(1)
+
+
 class CounterTable:
     """Counters by key, at most `slots_max` slots (a power of two) of which seven eighths are filled."""
 
@@ -98,13 +111,29 @@ class CounterTable:
         self.counts: Ints = np.zeros(slots, np.int32)
         self.links: Uints = np.zeros(slots, np.uint32)
         self.taken = 0
+        self._swept = 0
 
     def reserve(self, more: int) -> None:
-        """Makes sure that `more` slots can be taken: grows, and at the largest size fades."""
-        while self.taken + more > len(self.keys) * 7 // 8 and len(self.keys) < self._slots_max:
+        """Makes sure that `more` slots can be taken: grows, and at the largest size drops or fades."""
+        if self._fits(more):
+            return
+        while not self._fits(more) and len(self.keys) < self._slots_max:
             self._renew(2 * len(self.keys), 0)
-        while self.taken + more > len(self.keys) * 7 // 8 and self.taken > 0:
+        if not self._fits(more):
+            self._renew(len(self.keys), 0)
+        while not self._fits(more) and self.taken > 0:
             self.fade()
+
+    def _fits(self, more: int) -> bool:
+        return self.taken + more <= len(self.keys) * 7 // 8
+
+    def took(self, slots: int) -> None:
+        """Notes slots newly taken by a kernel; past half of the largest table, sweeps for each of them."""
+        self.taken += slots
+        if slots and len(self.keys) == self._slots_max and 2 * self.taken > self._slots_max:
+            count = SWEPT_PER_SLOT * slots
+            _sweep(self.keys, self.counts, self.links, self._swept, count)
+            self._swept = (self._swept + count) % len(self.keys)
 
     def fade(self) -> None:
         """Halves all counts and drops what is then zero."""
@@ -118,11 +147,11 @@ class CounterTable:
     def state(self) -> dict[str, Any]:
         """What `load` restores exactly."""
         arrays = (self.keys, self.counts, self.links)
-        return {"taken": self.taken, "arrays": [pack_array(a) for a in arrays]}
+        return {"taken": self.taken, "swept": self._swept, "arrays": [pack_array(a) for a in arrays]}
 
     def load(self, state: dict[str, Any]) -> None:
         """Takes over a state made by `state`."""
-        self.taken = state["taken"]
+        self.taken, self._swept = state["taken"], state["swept"]
         self.keys, self.counts, self.links = (unpack_array(a) for a in state["arrays"])
 
     @property
