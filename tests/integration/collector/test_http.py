@@ -351,6 +351,35 @@ async def test_a_client_that_dawdles_or_leaves_is_dropped(nats_url: str) -> None
         assert await collector.log_bodies() == ["a"]
 
 
+async def test_heads_that_do_not_end_are_cut_off_and_prompt_connections_stay(
+    collector: Collector, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("driftlock.collector.http_protocol.HEAD_TIMEOUT_S", 0.3)
+    body = requests.logs("a")
+    request = (
+        b"POST /v1/logs HTTP/1.1\r\nhost: x\r\ncontent-type: application/x-protobuf\r\n"
+        + f"content-length: {len(body)}\r\n\r\n".encode()
+        + body
+    )
+    silent, silent_writer = await asyncio.open_connection("127.0.0.1", collector.http_port)
+    dripping, dripping_writer = await asyncio.open_connection("127.0.0.1", collector.http_port)
+    dripping_writer.write(request[:20])
+    prompt, prompt_writer = await asyncio.open_connection("127.0.0.1", collector.http_port)
+    for _ in range(3):
+        prompt_writer.write(request)
+        answer = await prompt.readuntil(b"\r\n\r\n")
+        assert answer.startswith(b"HTTP/1.1 200")
+        await asyncio.sleep(0.2)
+    prompt_writer.write(request[:20])
+    async with asyncio.timeout(30):
+        assert await silent.read() == b""
+        assert await dripping.read() == b""
+        assert await prompt.read() == b""
+    for writer in (silent_writer, dripping_writer, prompt_writer):
+        writer.close()
+    assert await collector.log_bodies() == ["a"] * 3
+
+
 def _varint(value: int) -> bytes:
     out = bytearray()
     while value > 0x7F:
