@@ -12,9 +12,9 @@ LEAD_POINTS = 30
 """Points before squared errors are capped and peaks are calibrated: scales must first find themselves."""
 
 # Predictors and their mixture
-FAST_RATE = 0.13
+FAST_RATE = 0.1
 SLOW_RATE = 0.05
-SEASON_RATE = 0.17
+SEASON_RATE = 0.165
 ERROR_RATE = 0.013
 ERROR_CAP = 9.0  # squared deviations an outlier may count in a scale
 EXPERT_SHARE = 0.005  # weight every expert keeps, so that a regime that returns finds its expert alive
@@ -22,12 +22,12 @@ SCALE_FLOOR = 1e-5  # of the running range
 RANGE_FADE = 1e-5  # of the range a point: one glitch must not blind the novelty of values for ever
 
 # Calibration of the code length
-BITS_RATE = 3e-4  # half-life of 2,300 points
+BITS_RATE = 0.0005  # half-life of 1,400 points
 BITS_CAP = 3.0
 BITS_CAP_AFTER = 20
 BITS_FLOOR = 0.05
-PEAK_BLOCK_POINTS = 50
-PEAK_RATE = 0.025
+PEAK_BLOCK_POINTS = 35
+PEAK_RATE = 0.028
 PEAK_GROWTH_MAX = 1.4
 PEAK_SCALE_MIN = 0.05
 PEAK_SPREAD = 1.25  # standard deviation by mean absolute deviation, of a normal variable
@@ -35,7 +35,7 @@ PEAK_HEAD = 5.0  # bits granted to a point that equals the usual maximum
 CODE_BITS_MAX = 24.0
 
 # Departure from the season of the day
-SEASON_DRIFT_RATE = 0.03
+SEASON_DRIFT_RATE = 0.011
 SEASON_ERROR_RATE = 0.003
 SEASON_FLOOR = 1e-4
 SEASON_WEIGHT = 1.0
@@ -43,27 +43,27 @@ SEASON_BITS_MAX = 24.0
 
 # Dictionaries
 VALUE_VIGILANCE = 0.03  # of the range
-SHORT_VIGILANCE = 0.022  # of the spread
-LONG_VIGILANCE = 0.07
+SHORT_VIGILANCE = 0.02  # of the spread
+LONG_VIGILANCE = 0.15
 ENTRY_RATE = 0.05
-LEVEL_RATE = 0.0055
+LEVEL_RATE = 0.0045
 LEVEL_FLOOR = 1e-3
 SHAPE_RATE = 0.0075
 SHAPE_FLOOR = 1e-2
 EXTREME_SHARE = 0.03
-VALUE_WEIGHT = 8.0
-VALUE_UNIT = 0.08
+VALUE_WEIGHT = 7.4
+VALUE_UNIT = 0.083
 SHORT_WEIGHT = 1.5
 LONG_WEIGHT = 1.2
 
 # Recurrence and episodes
-RECURRENCE_WEIGHT = 2.6
-RECURRENCE_SHARE = 0.4  # blocks of 64 points that a recurrence of 160 points spans
-RECURRENCE_SLACK = 1.2
+RECURRENCE_WEIGHT = 4.0
+RECURRENCE_SHARE = 0.29  # of the blocks of 64 points count: neighbours recur together
+RECURRENCE_SLACK = 1.25
 RECURRENCE_SLACK_SHARE = 0.05
 EPISODE_SHARE = 0.05  # of all points seen
 EPISODE_POINTS_MIN = 64
-EPISODE_POINTS_MAX = 200
+EPISODE_POINTS_MAX = 210
 
 # The expected band
 BAND_MISS = 0.05

@@ -46,10 +46,14 @@ class Dictionary:
         self.entries: list[tuple[int, int, list[float]]] = []
 
     def distance(self, entry: list[float], shape: list[float]) -> float:
-        total = 0.0
+        total = np.float32(0.0)
         for a, b in zip(entry, shape, strict=True):
-            total += (a - b) * (a - b)
-        return math.sqrt(total / len(shape))
+            e = np.float32(a) - np.float32(b)
+            total = np.float32(total + e * e)
+        return float(total)
+
+    def length(self, distance: float, shape: list[float]) -> float:
+        return math.sqrt(distance / len(shape))
 
     def novelty(self, shape: list[float], span: float, now: int) -> float:
         if not self.entries:
@@ -57,7 +61,7 @@ class Dictionary:
             return 0.0
         scored = [(self.distance(e[2], shape), e[0]) for e in self.entries]
         least, slot = min(scored)
-        far = least / span if span > 0 else 0.0
+        far = self.length(least, shape) / span if span > 0 else 0.0
         if far > self.vigilance:
             if len(self.entries) < 32:
                 slot = len(self.entries)
@@ -76,6 +80,9 @@ class Values(Dictionary):
 
     def distance(self, entry: list[float], shape: list[float]) -> float:
         return single(abs(np.float32(entry[0]) - np.float32(shape[0])))
+
+    def length(self, distance: float, shape: list[float]) -> float:
+        return distance
 
 
 class Peaks:
