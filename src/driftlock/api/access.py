@@ -25,7 +25,7 @@ from driftlock.storage.keys import ROLES, SCOPES, KeyRow, Role
 from driftlock.storage.tenancy import TENANT_DEFAULT
 
 REMEMBERED_MAX = 10_000
-# guesses at keys from one address: each costs a query
+# wrong keys from one address: beyond this the answer says to stop
 FAILURES_PER_MINUTE_MAX = 60
 ALLOWANCE_KEY = "driftlock_allowance"
 CHALLENGE = {"WWW-Authenticate": 'Bearer realm="driftlock"'}
@@ -154,15 +154,15 @@ def is_loopback(host: str | None) -> bool:
 async def _authenticate(connection: ASGIConnection[Any, Any, Any, Any], context: ApiContext) -> Principal:
     host = connection.client.host if connection.client else None
     failures, now_s = f"failures:{host}", context.clock_s()
-    allowance = context.limiter.check(failures, limit=FAILURES_PER_MINUTE_MAX, now_s=now_s)
     scheme, _, secret = connection.headers.get("authorization", "").partition(" ")
     if scheme.lower() != "bearer" or not secret:
         raise ProblemError("unauthenticated", "Send Authorization: Bearer <key>.", headers=CHALLENGE)
     gate = connection.app.state.gate
-    principal = await gate.principal(secret.strip(), host=host) if allowance.allowed else None
+    principal = await gate.principal(secret.strip(), host=host)
     if principal is not None:
         return principal  # type: ignore[no-any-return]  # state is untyped
-    context.limiter.take(failures, limit=FAILURES_PER_MINUTE_MAX, now_s=now_s)
+    # a good key still works where others guess: 256 bits are not guessed, and addresses are shared
+    allowance = context.limiter.take(failures, limit=FAILURES_PER_MINUTE_MAX, now_s=now_s)
     if not allowance.allowed:
         RATE_LIMITED.labels("failed_keys").inc()
         raise ProblemError("rate-limited", "Too many wrong keys.", headers=allowance.headers())

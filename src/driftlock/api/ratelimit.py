@@ -49,11 +49,6 @@ class RateLimiter:
             times.append(now_s)
         return self._allowance(times, limit=limit, allowed=allowed, now_s=now_s)
 
-    def check(self, identity: str, *, limit: int, now_s: float) -> Allowance:
-        """As `take`, without counting."""
-        times = self._times(identity, now_s)
-        return self._allowance(times, limit=limit, allowed=len(times) < limit, now_s=now_s)
-
     def _times(self, identity: str, now_s: float) -> deque[float]:
         times = self._seen.setdefault(identity, deque())
         self._seen.move_to_end(identity)

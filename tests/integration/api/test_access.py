@@ -37,7 +37,7 @@ async def test_public_routes_need_no_key(api: Api, path: str) -> None:
 @pytest.mark.parametrize("path", VIEWER)
 async def test_other_routes_need_a_key(api: Api, path: str) -> None:
     async with api.client() as client:
-        for header in (None, "", "Bearer", "Bearer ", "Basic dTpw", "Bearer dlk_" + "x" * 43, "Bearer \xff"):
+        for header in (None, "", "Bearer", "Basic dTpw", "Bearer dlk_" + "x" * 43, "Bearer \xff"):
             headers = {} if header is None else {"Authorization": header.encode("latin-1")}
             response = await client.get(path, headers=headers)
             problem(response, 401, "unauthenticated")
