@@ -152,6 +152,37 @@ def hash_lines(lines: Lines) -> npt.NDArray[np.uint64]:
     return hashes
 
 
+def with_endings(lines: Lines, endings: list[bytes], which: npt.NDArray[np.int64]) -> Lines:
+    """Each line with `endings[which[i]]` behind it: for words that are canonical already."""
+    sizes = np.array([0, *map(len, endings)], dtype=np.int64)
+    out = np.empty(len(lines.buffer) + int(sizes[1:][which].sum()), dtype=np.uint8)
+    offsets = np.zeros(len(lines) + 1, dtype=np.int64)
+    words = np.frombuffer(b"".join(endings), dtype=np.uint8)
+    _append(
+        readonly(lines.buffer),
+        readonly(lines.offsets),
+        readonly(words),
+        np.cumsum(sizes),
+        which,
+        out,
+        offsets,
+    )
+    return Lines(out, offsets)
+
+
+@entry
+def _append(buffer, bounds, words, word_bounds, which, out, offsets):  # type: ignore[no-untyped-def]
+    o = 0
+    for i in range(len(which)):
+        for p in range(bounds[i], bounds[i + 1]):
+            out[o] = buffer[p]
+            o += 1
+        for p in range(word_bounds[which[i]], word_bounds[which[i] + 1]):
+            out[o] = words[p]
+            o += 1
+        offsets[i + 1] = o
+
+
 @entry
 def _canonical_lines(buffer, starts, ends, out_array, offsets):  # type: ignore[no-untyped-def]
     line_array = np.empty(LINE_BYTES_MAX * 3 + 8, dtype=np.uint8)

@@ -18,8 +18,9 @@ from numba import njit, types
 from numba.extending import intrinsic
 
 entry: Any = njit(cache=True, nogil=True, error_model="numpy")
-# Numba's stubs do not know the last two.
-inner: Any = njit(nogil=True, error_model="numpy", **{"no_cpython_wrapper": True, "no_cfunc_wrapper": True})  # type: ignore[call-overload]
+# Numba's stubs do not know the last two arguments.
+_compile: Any = njit
+inner: Any = _compile(nogil=True, error_model="numpy", no_cpython_wrapper=True, no_cfunc_wrapper=True)
 
 ArrayT = TypeVar("ArrayT", bound=npt.NDArray[Any])
 

@@ -1,0 +1,175 @@
+"""Spans of the log's messages as columnar batches in canonical form.
+
+Owns: `decode_spans`, what a span's line holds, duration and token buckets. Must not know: detection.
+
+A line reads `KIND name STATUS key=value … took<4ms`: attributes as in `log_text.py`, the type of an exception
+event, and the octave of the duration (its upper bound), so that slow calls read differently from quick ones.
+Spans of the OpenTelemetry GenAI conventions form the signal `llm`; their token counts read as magnitudes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from google.protobuf.message import DecodeError
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+
+from driftlock.errors import MalformedTelemetryError
+from driftlock.signals.batch import Signal, SpanBatch
+from driftlock.signals.canonical import canonicalise, hash_lines, with_endings
+from driftlock.signals.keys import KeyTable, stream_key
+from driftlock.signals.log_text import (
+    ATTRIBUTES_BYTES_MAX,
+    ATTRIBUTES_MAX,
+    KEY_BYTES_MAX,
+    attribute_value,
+)
+from driftlock.signals.logs import TIME_NS_MAX, TRACE_ID_BYTES
+
+NAME_BYTES_MAX = 256
+STATUS_BYTES_MAX = 128
+STATUS_CODE_MAX = 2
+ENDING_MARK = b" took<"
+
+GENAI_MARKERS = frozenset({"gen_ai.operation.name", "gen_ai.provider.name", "gen_ai.system"})
+GENAI_FINISH = "gen_ai.response.finish_reasons"
+GENAI_USAGE = "gen_ai.usage."
+
+_KINDS = (b"", b"INTERNAL", b"SERVER", b"CLIENT", b"PRODUCER", b"CONSUMER")
+_STATUSES = (b"", b"OK", b"ERROR")
+_MAGNITUDES = (
+    b"none",
+    b"units",
+    b"tens",
+    b"hundreds",
+    b"thousands",
+    b"ten-thousands",
+    b"hundred-thousands",
+    b"millions",
+)
+
+
+def _octaves() -> tuple[npt.NDArray[np.int64], list[bytes]]:
+    """Upper bounds of durations in nanoseconds (powers of two of each decimal unit), and their names."""
+    units = (("us", 1_000), ("ms", 1_000_000), ("s", 1_000_000_000))
+    pairs = [(2**n * size, f"{2**n}{unit}") for unit, size in units for n in range(10)]
+    names = [ENDING_MARK + name.encode() for _, name in pairs]
+    return np.array([bound for bound, _ in pairs]), [*names, b" took>512s"]
+
+
+DURATION_BOUNDS_NS, DURATION_ENDINGS = _octaves()
+
+
+def decode_spans(payload: bytes, *, tenant: str, attributes: tuple[str, ...]) -> SpanBatch:
+    """The spans of an ExportTraceServiceRequest, in order. Raises `MalformedTelemetryError`."""
+    try:
+        request = ExportTraceServiceRequest.FromString(payload)
+    except DecodeError as error:
+        raise MalformedTelemetryError(f"not a valid OTLP traces message: {error}") from error
+    table = KeyTable()
+    streams: list[int] = []
+    spans: list[Any] = []
+    lines: list[bytes] = []
+    for resource in request.resource_spans:
+        known: dict[Signal, int] = {}
+        for span in _spans(resource):
+            signal: Signal = "llm" if _is_genai(span) else "traces"
+            if signal not in known:
+                known[signal] = table.index(stream_key(resource.resource, tenant, signal, attributes))
+            streams.append(known[signal])
+            spans.append(span)
+            lines.append(span_line(span, genai=signal == "llm"))
+    return _batch(table, streams, spans, lines)
+
+
+def span_line(span: Any, *, genai: bool) -> bytes:
+    """The raw line of a span, without its duration."""
+    code = _status_code(span)
+    parts = [
+        _KINDS[span.kind] if 0 <= span.kind < len(_KINDS) else b"",
+        span.name.encode()[:NAME_BYTES_MAX],
+        _STATUSES[code],
+        span.status.message.encode()[:STATUS_BYTES_MAX] if code == STATUS_CODE_MAX else b"",
+        *_exceptions(span),
+        _attributes(span.attributes, genai),
+    ]
+    return b" ".join(part for part in parts if part)
+
+
+def _batch(table: KeyTable, streams: list[int], spans: list[Any], lines: list[bytes]) -> SpanBatch:
+    starts = np.array([min(s.start_time_unix_nano, TIME_NS_MAX) for s in spans], dtype=np.int64)
+    ends = np.array([min(s.end_time_unix_nano, TIME_NS_MAX) for s in spans], dtype=np.int64)
+    duration_ns = np.maximum(ends - starts, 0)
+    offsets = np.cumsum([0, *map(len, lines)], dtype=np.int64)
+    masked = canonicalise(np.frombuffer(b"".join(lines), dtype=np.uint8), offsets[:-1], offsets[1:])
+    canonical = with_endings(
+        masked, DURATION_ENDINGS, np.searchsorted(DURATION_BOUNDS_NS, duration_ns, "right")
+    )
+    trace_ids = b"".join(
+        s.trace_id if len(s.trace_id) == TRACE_ID_BYTES else bytes(TRACE_ID_BYTES) for s in spans
+    )
+    return SpanBatch(
+        keys=table.keys,
+        stream=np.array(streams, dtype=np.int32),
+        time_ns=np.where(starts == TIME_NS_MAX, 0, starts),
+        duration_ns=duration_ns,
+        status=np.array([_status_code(s) for s in spans], dtype=np.uint8),
+        trace_id=np.frombuffer(trace_ids, dtype=np.uint8).reshape(-1, TRACE_ID_BYTES),
+        canonical=canonical,
+        template=hash_lines(canonical),
+    )
+
+
+def _spans(resource: Any) -> Iterator[Any]:
+    for scope in resource.scope_spans:
+        yield from scope.spans
+
+
+def _status_code(span: Any) -> int:
+    code = span.status.code
+    return int(code) if 0 <= code <= STATUS_CODE_MAX else 0
+
+
+def _is_genai(span: Any) -> bool:
+    return any(item.key in GENAI_MARKERS for item in span.attributes)
+
+
+def _exceptions(span: Any) -> Iterator[bytes]:
+    """The types of the exceptions recorded as events: often the only difference between two failures."""
+    for event in list(span.events)[:ATTRIBUTES_MAX]:
+        if event.name != "exception":
+            continue
+        for item in event.attributes:
+            if item.key == "exception.type":
+                yield b"exception=" + attribute_value(item.value)
+
+
+def _attributes(attributes: Any, genai: bool) -> bytes:
+    parts: list[bytes] = []
+    size = 0
+    for item in sorted(list(attributes)[:ATTRIBUTES_MAX], key=lambda item: item.key.encode()):
+        value = _genai_value(item) if genai else None
+        part = (
+            item.key.encode()[:KEY_BYTES_MAX]
+            + b"="
+            + (attribute_value(item.value) if value is None else value)
+        )
+        size += len(part) + 1
+        if size > ATTRIBUTES_BYTES_MAX:
+            break
+        parts.append(part)
+    return b" ".join(parts)
+
+
+def _genai_value(item: Any) -> bytes | None:
+    """Token counts as magnitudes, finish reasons in full; None for any other attribute."""
+    if item.key.startswith(GENAI_USAGE) and item.value.WhichOneof("value") == "int_value":
+        count = max(item.value.int_value, 0)
+        return _MAGNITUDES[min(len(str(count)) if count else 0, len(_MAGNITUDES) - 1)]
+    if item.key == GENAI_FINISH:
+        reasons = item.value.array_value.values
+        return b"+".join(sorted(attribute_value(one) for one in list(reasons)[:ATTRIBUTES_MAX]))
+    return None

@@ -1,0 +1,142 @@
+"""Spans as canonical lines."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+
+from driftlock.errors import MalformedTelemetryError
+from driftlock.signals.batch import SpanBatch
+from driftlock.signals.spans import DURATION_BOUNDS_NS, DURATION_ENDINGS, decode_spans
+
+MILLISECOND = 1_000_000
+
+
+def add_span(request: ExportTraceServiceRequest, name: str, *, service: str = "shop", **fields: Any) -> Any:
+    resource = request.resource_spans.add()
+    resource.resource.attributes.add(key="service.name").value.string_value = service
+    attributes = fields.pop("attributes", {})
+    span = resource.scope_spans.add().spans.add(name=name, trace_id=b"t" * 16, span_id=b"s" * 8, **fields)
+    for key, value in attributes.items():
+        target = span.attributes.add(key=key).value
+        if isinstance(value, str):
+            target.string_value = value
+        elif isinstance(value, list):
+            for one in value:
+                target.array_value.values.add().string_value = one
+        else:
+            target.int_value = value
+    return span
+
+
+def decoded(request: ExportTraceServiceRequest) -> SpanBatch:
+    return decode_spans(request.SerializeToString(), tenant="t", attributes=())
+
+
+def lines(batch: SpanBatch) -> list[str]:
+    return [batch.canonical[i].decode() for i in range(len(batch))]
+
+
+def test_a_line_names_kind_status_attributes_and_duration() -> None:
+    request = ExportTraceServiceRequest()
+    span = add_span(
+        request,
+        "GET /users/17",
+        kind=2,
+        start_time_unix_nano=10 * MILLISECOND,
+        end_time_unix_nano=13 * MILLISECOND,
+        attributes={"http.route": "/users/{id}", "http.response.status_code": 503, "peer.port": 40123},
+    )
+    span.status.code = 2
+    span.status.message = "upstream 10.0.0.1 gone"
+    span.events.add(name="exception").attributes.add(key="exception.type").value.string_value = "TimeoutError"
+    batch = decoded(request)
+    assert lines(batch) == [
+        "SERVER GET /users/<num> ERROR upstream <ip> gone exception=TimeoutError "
+        "http.response.status_code=503 http.route=/users/{id} peer.port=<num> took<4ms"
+    ]
+    assert (batch.status[0], batch.duration_ns[0], batch.time_ns[0]) == (2, 3 * MILLISECOND, 10 * MILLISECOND)
+    assert batch.trace_id[0].tobytes() == b"t" * 16
+    assert batch.keys[0].signal == "traces"
+
+
+def test_slow_and_quick_calls_read_differently_and_equal_ones_alike() -> None:
+    request = ExportTraceServiceRequest()
+    for duration in (1, 1, 900):
+        add_span(request, "q", start_time_unix_nano=1, end_time_unix_nano=1 + duration * MILLISECOND)
+    batch = decoded(request)
+    assert batch.template[0] == batch.template[1] != batch.template[2]
+
+
+def test_the_order_of_attributes_does_not_matter() -> None:
+    request = ExportTraceServiceRequest()
+    add_span(request, "q", attributes={"a": "x", "b": "y"})
+    add_span(request, "q", attributes={"b": "y", "a": "x"})
+    batch = decoded(request)
+    assert batch.template[0] == batch.template[1]
+
+
+def test_an_end_before_the_start_is_no_negative_duration() -> None:
+    request = ExportTraceServiceRequest()
+    add_span(request, "q", start_time_unix_nano=50, end_time_unix_nano=0)
+    add_span(request, "q", start_time_unix_nano=2**64 - 1, end_time_unix_nano=2**64 - 1)
+    batch = decoded(request)
+    assert batch.duration_ns.tolist() == [0, 0]
+    assert batch.time_ns.tolist() == [50, 0]
+
+
+@pytest.mark.parametrize("marker", ["gen_ai.operation.name", "gen_ai.provider.name", "gen_ai.system"])
+def test_genai_spans_are_of_the_llm_signal(marker: str) -> None:
+    request = ExportTraceServiceRequest()
+    add_span(request, "db", service="bot")
+    add_span(
+        request,
+        "chat",
+        service="bot",
+        attributes={
+            marker: "chat",
+            "gen_ai.request.model": "gpt-4o",
+            "gen_ai.usage.input_tokens": 5231,
+            "gen_ai.usage.output_tokens": 0,
+            "gen_ai.response.finish_reasons": ["stop", "length"],
+            "gen_ai.input.messages": "hello " * 100,
+        },
+    )
+    batch = decoded(request)
+    assert [batch.keys[i].signal for i in batch.stream] == ["traces", "llm"]
+    line = lines(batch)[1]
+    assert "gen_ai.usage.input_tokens=thousands" in line
+    assert "gen_ai.usage.output_tokens=none" in line
+    assert "gen_ai.response.finish_reasons=length+stop" in line
+    assert "gen_ai.input.messages=<text>" in line
+    assert "hello" not in line
+
+
+def test_secrets_in_attributes_are_masked() -> None:
+    request = ExportTraceServiceRequest()
+    add_span(
+        request,
+        "q",
+        attributes={"http.request.header.authorization": "Basic dXNlcjpwYXNz", "db.password": "p w"},
+    )
+    assert "dXNl" not in lines(decoded(request))[0]
+    assert 'db.password="<secret>"' in lines(decoded(request))[0]
+
+
+def test_every_duration_has_its_octave() -> None:
+    assert len(DURATION_ENDINGS) == len(DURATION_BOUNDS_NS) + 1
+    assert (np.diff(DURATION_BOUNDS_NS) > 0).all()
+    request = ExportTraceServiceRequest()
+    for bound in DURATION_BOUNDS_NS:
+        add_span(request, "q", end_time_unix_nano=int(bound))
+    add_span(request, "q", end_time_unix_nano=10**15)
+    assert len(set(lines(decoded(request)))) == len(DURATION_BOUNDS_NS)
+
+
+def test_empty_and_malformed() -> None:
+    assert len(decode_spans(b"", tenant="t", attributes=())) == 0
+    with pytest.raises(MalformedTelemetryError):
+        decode_spans(b"\xff", tenant="t", attributes=())
