@@ -11,6 +11,8 @@ from collections import OrderedDict, deque
 from dataclasses import dataclass
 
 WINDOW_S = 60.0
+# whoever waits exactly as long as it was told must not fail by the last bit of a float
+ROUNDING_S = 1e-6
 # least recently seen first out: a forgotten key starts afresh, which only favours it
 TRACKED_MAX = 10_000
 
@@ -52,7 +54,7 @@ class RateLimiter:
     def _times(self, identity: str, now_s: float) -> deque[float]:
         times = self._seen.setdefault(identity, deque())
         self._seen.move_to_end(identity)
-        while times and times[0] <= now_s - WINDOW_S:
+        while times and times[0] + WINDOW_S <= now_s + ROUNDING_S:
             times.popleft()
         if len(self._seen) > TRACKED_MAX:
             self._seen.popitem(last=False)
