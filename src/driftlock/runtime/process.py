@@ -44,6 +44,7 @@ class Program:
     cwd: Path | None = None
     account: Account | None = None
     log: Path | None = None
+    pass_fds: Sequence[int] = ()
 
 
 class Child:
@@ -102,6 +103,7 @@ def spawn(program: Program) -> Child:
             stderr=out,
             cwd=program.cwd,
             env={**os.environ, **program.env},
+            pass_fds=tuple(program.pass_fds),
             start_new_session=True,  # Ctrl-C at the terminal reaches the supervisor alone
             user=who.uid if who else None,
             group=who.gid if who else None,

@@ -3,24 +3,25 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import signal
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from prometheus_client.multiprocess import mark_process_dead
 
 from driftlock.errors import StartError
 from driftlock.runtime.process import Child, Program, spawn
-from driftlock.runtime.roles import Role
+from driftlock.runtime.roles import READY_FD, Role
 
 READY_S = 60.0  # the first start compiles and imports; later ones take about a second
 _LOOK_S = 0.05
 
 
 class RoleProcess:
-    """A `Service`: `python -m driftlock ROLE`. Ready when its ports answer; at once when it has none."""
+    """A `Service`: `python -m driftlock ROLE`. Ready when it said so and its ports answer."""
 
     # the roles drain for as long as they may; what a killed one had not finished is replayed from the log
     end_steps: Sequence[tuple[signal.Signals, float]] = ((signal.SIGTERM, 2.0),)
@@ -42,42 +43,71 @@ class RoleProcess:
         self._before: int | None = None
 
     async def launch(self) -> Child:
-        """Start it and wait until it listens. Raises StartError when it ends or stays silent."""
+        """Start it and wait until it is ready. Raises StartError when it ends or stays silent."""
         if self._before is not None:
             mark_process_dead(self._before, str(self._metrics))  # type: ignore[no-untyped-call]
-        child = spawn(
-            Program(
-                name=self._role,
-                argv=[sys.executable, "-m", "driftlock", self._role],
-                death_signal=signal.SIGTERM,
-                env={
-                    **self._env,
-                    "DRIFTLOCK_CONFIG": os.devnull,  # the supervisor read the file; its word is final
-                    "PROMETHEUS_MULTIPROC_DIR": str(self._metrics),
-                },
-            )
-        )
-        self._before = child.pid
-        try:
-            await self._ready(child)
-        except BaseException:
-            await child.end(self.end_steps)
-            raise
+        word, its_end = os.pipe()
+        with _closing(word):
+            with _closing(its_end):
+                child = spawn(self._program(its_end))
+            self._before = child.pid
+            try:
+                async with asyncio.timeout(READY_S):
+                    await _readable(word)
+                    if not os.read(word, 1):  # it closed its end without a word: it is gone
+                        raise self._gone(await child.wait())
+                    await self._listens(child)
+            except BaseException as fault:
+                await child.end(self.end_steps)
+                if isinstance(fault, TimeoutError):
+                    raise StartError(f"The {self.name} was not ready after {READY_S:.0f} s.") from fault
+                raise
         return child
 
-    async def _ready(self, child: Child) -> None:
-        loop = asyncio.get_running_loop()
-        deadline = loop.time() + READY_S
+    async def _listens(self, child: Child) -> None:
         for host, port in self._addresses:
             while not await _answers(host, port):
                 if child.returncode is not None:
-                    raise StartError(
-                        f"The {self.name} did not start (exit code {child.returncode}).",
-                        hint="Its own message stands above.",
-                    )
-                if loop.time() > deadline:
-                    raise StartError(f"The {self.name} did not listen on port {port} in {READY_S:.0f} s.")
+                    raise self._gone(child.returncode)
                 await asyncio.sleep(_LOOK_S)
+
+    def _gone(self, code: int) -> StartError:
+        return StartError(
+            f"The {self.name} did not start (exit code {code}).", hint="Its own message stands above."
+        )
+
+    def _program(self, its_end: int) -> Program:
+        env = {
+            **self._env,
+            "DRIFTLOCK_CONFIG": os.devnull,  # the supervisor read the file; its word is final
+            "PROMETHEUS_MULTIPROC_DIR": str(self._metrics),
+            READY_FD: str(its_end),
+        }
+        return Program(
+            name=self._role,
+            argv=[sys.executable, "-m", "driftlock", self._role],
+            death_signal=signal.SIGTERM,
+            env=env,
+            pass_fds=[its_end],
+        )
+
+
+@contextlib.contextmanager
+def _closing(fd: int) -> Iterator[None]:
+    try:
+        yield
+    finally:
+        os.close(fd)
+
+
+async def _readable(fd: int) -> None:
+    loop = asyncio.get_running_loop()
+    ready = asyncio.Event()
+    loop.add_reader(fd, ready.set)
+    try:
+        await ready.wait()
+    finally:
+        loop.remove_reader(fd)
 
 
 async def _answers(host: str, port: int) -> bool:

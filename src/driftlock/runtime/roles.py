@@ -7,9 +7,10 @@ theirs, and clock, signals, loop and logging are handed to them.
 from __future__ import annotations
 
 import asyncio
+import os
 import signal
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Coroutine
 from typing import Any, Literal
 
 import uvloop
@@ -19,6 +20,9 @@ from driftlock.runtime.logs import set_up_logging
 from driftlock.runtime.settings import Settings
 
 Role = Literal["collector", "detector", "api"]
+Prepare = Callable[[Settings, asyncio.Event], Coroutine[Any, Any, None]]
+
+READY_FD = "DRIFTLOCK_READY_FD"  # where a supervisor waits for the word that a role could be prepared
 
 GRACE_S = 1.5  # what a role gives open requests and streams; below what a supervisor gives the role
 DRAIN_S = 8  # a role that has not ended so long after it was told to is ended by the kernel
@@ -32,7 +36,7 @@ def run_role(role: Role, settings: Settings) -> None:
         runner.run(_until_told(_WORK[role], settings))
 
 
-async def _until_told(work: Callable[[Settings, asyncio.Event], Awaitable[None]], settings: Settings) -> None:
+async def _until_told(prepare: Prepare, settings: Settings) -> None:
     stop = asyncio.Event()
 
     def told() -> None:
@@ -41,14 +45,22 @@ async def _until_told(work: Callable[[Settings, asyncio.Event], Awaitable[None]]
 
     for sig in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(sig, told)
-    await work(settings, stop)
+    work = prepare(settings, stop)
+    _say_ready()
+    await work
     signal.alarm(0)
+
+
+def _say_ready() -> None:
+    if fd := os.environ.pop(READY_FD, None):
+        os.write(int(fd), b"1")
+        os.close(int(fd))
 
 
 # The roles' packages are imported late: a collector has no use for numba, and `--help` for neither.
 
 
-async def _collector(settings: Settings, stop: asyncio.Event) -> None:
+def _collector(settings: Settings, stop: asyncio.Event) -> Coroutine[Any, Any, None]:
     nats_url = _nats_url(settings)
     from driftlock.collector.service import run
     from driftlock.collector.settings import CollectorSettings
@@ -66,10 +78,10 @@ async def _collector(settings: Settings, stop: asyncio.Event) -> None:
         reuse_port=settings.collector_workers > 1,
         log_bytes_max=settings.log_bytes_max,
     )
-    await run(told, stop, now_ns=time.time_ns)
+    return run(told, stop, now_ns=time.time_ns)
 
 
-async def _detector(settings: Settings, stop: asyncio.Event) -> None:
+def _detector(settings: Settings, stop: asyncio.Event) -> Coroutine[Any, Any, None]:
     database_url, nats_url = _database_url(settings), _nats_url(settings)
     from driftlock.core.log_stream import LogSettings
     from driftlock.core.series import SeriesSettings
@@ -98,10 +110,10 @@ async def _detector(settings: Settings, stop: asyncio.Event) -> None:
         checkpoint_interval_s=settings.checkpoint_interval_s,
         log_bytes_max=settings.log_bytes_max,
     )
-    await run(told, stop, now_ns=time.time_ns)
+    return run(told, stop, now_ns=time.time_ns)
 
 
-async def _api(settings: Settings, stop: asyncio.Event) -> None:
+def _api(settings: Settings, stop: asyncio.Event) -> Coroutine[Any, Any, None]:
     database_url, nats_url = _database_url(settings), _nats_url(settings)
     from driftlock.api.service import run
     from driftlock.api.settings import ApiSettings
@@ -116,10 +128,10 @@ async def _api(settings: Settings, stop: asyncio.Event) -> None:
         rate_limit_per_minute=settings.rate_limit_per_minute,
         shutdown_grace_s=GRACE_S,
     )
-    await run(told, stop)
+    return run(told, stop)
 
 
-_WORK: dict[Role, Callable[[Settings, asyncio.Event], Awaitable[None]]] = {
+_WORK: dict[Role, Prepare] = {
     "collector": _collector,
     "detector": _detector,
     "api": _api,
