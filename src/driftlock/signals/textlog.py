@@ -1,0 +1,270 @@
+"""Text logs for the command line: chunks of lines as canonical lines with times, session keys, CSV series.
+
+Owns: splitting text into lines, JSON lines, keys by pattern, and reading a `timestamp,value` file. Must not
+know: detection, terminals. Everything is linear in its input; patterns run in Rust's regex engine, which
+has no backtracking.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+
+from driftlock.errors import InputError, UsageError
+from driftlock.signals.batch import Lines
+from driftlock.signals.canonical import canonicalise, hash_lines
+from driftlock.signals.log_text import (
+    ATTRIBUTES_BYTES_MAX,
+    ATTRIBUTES_MAX,
+    BODY_BYTES_MAX,
+    CUT,
+    KEY_BYTES_MAX,
+    LIST,
+    MAP,
+    NUMBER,
+    SEVERITY_BYTES_MAX,
+    TEXT,
+    VALUE_BYTES_MAX,
+)
+from driftlock.signals.text_time import YEAR_UNKNOWN, find_format, line_times
+
+JSON_PROBED_LINES = 20
+BODY_KEYS = ("message", "msg", "log", "body")
+TIME_KEYS = ("time", "timestamp", "ts", "@timestamp")
+LEVEL_KEYS = ("level", "severity", "levelname", "lvl")
+TIME_NS_MAX = 2**63 - 1
+BAD_CELLS_TOLD = 60
+
+Index = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True)
+class TextBatch:
+    """The lines of a chunk of text, blank ones too: row i is `data[starts[i]:ends[i]]`.
+
+    `canonical` and `templates` are as in `LogBatch`; `time_ns` is 0 for a line without a timestamp.
+    """
+
+    canonical: Lines
+    templates: npt.NDArray[np.uint64]
+    time_ns: Index
+    starts: Index
+    ends: Index
+
+    def __len__(self) -> int:
+        return len(self.starts)
+
+
+def text_batch(data: bytes, *, year: int = YEAR_UNKNOWN) -> TextBatch:
+    """Canonical lines and times of a chunk of whole lines.
+
+    The format of the timestamps is that of most of the first lines; `year` is for formats without one. In
+    JSON lines the body is the field message, msg, log or body, with the level before it and the other
+    scalar fields behind it, and the time is the field time, timestamp, ts or @timestamp.
+    """
+    buffer = np.frombuffer(data, dtype=np.uint8)
+    starts, ends = line_bounds(buffer)
+    if _is_json(data, starts, ends):
+        canonical, time_ns = _json_batch(data, starts, ends, year)
+    else:
+        time_ns = line_times(buffer, starts, ends, find_format(buffer, starts, ends), year=year)
+        canonical = canonicalise(buffer, starts, ends)
+    return TextBatch(canonical, hash_lines(canonical), time_ns, starts, ends)
+
+
+def line_bounds(buffer: npt.NDArray[np.uint8]) -> tuple[Index, Index]:
+    """Start and end of each line; a last line needs no line break."""
+    breaks = np.flatnonzero(buffer == ord("\n"))
+    starts = np.concatenate([np.zeros(1, dtype=np.int64), breaks + 1])
+    ends = np.concatenate([breaks, np.array([len(buffer)])])
+    if starts[-1] == len(buffer):
+        return starts[:-1], ends[:-1]
+    return starts, ends
+
+
+def extract_keys(data: bytes, starts: Index, ends: Index, pattern: str) -> list[bytes | None]:
+    """What the first group of `pattern` (the whole match when it has none) matches in each line, or None.
+
+    The pattern is in the syntax of Rust's regex crate: no look-around, no back-references, linear time.
+    Raises `UsageError` for a pattern that it refuses.
+    """
+    lines = [
+        data[start:end].decode("utf-8", "replace")
+        for start, end in zip(starts.tolist(), ends.tolist(), strict=True)
+    ]
+    found = _extracted(pl.Series(lines, dtype=pl.String), pattern)
+    return [None if key is None else key.encode() for key in found]
+
+
+def check_pattern(pattern: str) -> None:
+    """Raise `UsageError` when `extract_keys` would refuse the pattern."""
+    _extracted(pl.Series(["x"], dtype=pl.String), pattern)
+
+
+def read_series(path: Path) -> tuple[list[str], npt.NDArray[np.float64]]:
+    """The columns `timestamp` and `value` (else the first two) of a CSV file, also gzip or zstd.
+
+    Raises `InputError`, with the line of the first cell that is not a finite number.
+    """
+    try:
+        table = pl.read_csv(path, infer_schema=False)
+    except FileNotFoundError as error:
+        raise InputError(f"{path} does not exist") from error
+    except (OSError, pl.exceptions.PolarsError) as error:
+        raise InputError(f"{path} cannot be read as CSV: {_first_line(error)}") from error
+    if table.width < 2:
+        raise InputError(f"{path} needs two columns: timestamp,value")
+    named = {"timestamp", "value"} <= set(table.columns)
+    times, cells = (table["timestamp"], table["value"]) if named else (table.to_series(0), table.to_series(1))
+    values = cells.str.strip_chars().cast(pl.Float64, strict=False)
+    bad = (values.is_null() | ~values.is_finite()).fill_null(True)
+    if bad.any():
+        row = int(bad.arg_true()[0])
+        raise InputError(
+            f"{path}, line {row + 2}: {str(cells[row])[:BAD_CELLS_TOLD]!r} is not a finite number"
+        )
+    return times.fill_null("").to_list(), values.to_numpy()
+
+
+# ---- patterns
+
+
+def _extracted(lines: pl.Series, pattern: str) -> Sequence[str | None]:
+    try:
+        return lines.str.extract(pattern, 1 if _has_group(pattern) else 0).to_list()
+    except pl.exceptions.PolarsError as error:
+        raise UsageError(
+            f"the pattern {pattern!r} cannot be used: {_regex_fault(error)}",
+            hint="Patterns are in the syntax of Rust's regex crate: no look-around and no back-references.",
+        ) from error
+
+
+def _has_group(pattern: str) -> bool:
+    """Whether a pattern has a capturing group: `(`, `(?P<` or `(?<`, outside classes and escapes."""
+    depth = position = 0
+    while position < len(pattern):
+        c = pattern[position]
+        if c == "\\":
+            position += 1
+        elif c == "[":
+            depth += 1
+        elif c == "]" and depth:
+            depth -= 1
+        elif c == "(" and not depth:
+            rest = pattern[position + 1 : position + 4]
+            if not rest.startswith("?") or rest.startswith(("?P<", "?<")):
+                return True
+        position += 1
+    return False
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+
+
+def _regex_fault(error: Exception) -> str:
+    """The sentence of the regex engine, which marks it, within what polars says around it."""
+    said = [line for line in str(error).splitlines() if line.startswith("error:")]
+    return said[0].removeprefix("error:").strip() if said else _first_line(error)
+
+
+# ---- JSON lines
+
+
+def _is_json(data: bytes, starts: Index, ends: Index) -> bool:
+    probed = [
+        data[s:e].strip() for s, e in zip(starts[:JSON_PROBED_LINES], ends[:JSON_PROBED_LINES], strict=True)
+    ]
+    filled = [line for line in probed if line]
+    return bool(filled) and sum(line.startswith(b"{") and line.endswith(b"}") for line in filled) * 2 > len(
+        filled
+    )
+
+
+def _json_batch(data: bytes, starts: Index, ends: Index, year: int) -> tuple[Lines, Index]:
+    decode = msgspec.json.Decoder().decode
+    lines: list[bytes] = []
+    stamps: list[bytes] = []
+    for start, end in zip(starts.tolist(), ends.tolist(), strict=True):
+        raw = data[start:end]
+        try:
+            value = decode(raw) if raw.lstrip().startswith(b"{") else None
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            value = None
+        lines.append(raw if value is None else _json_line(value, raw))
+        stamps.append(b"" if value is None else _json_stamp(value))
+    text, bounds = _joined(lines)
+    return canonicalise(text, bounds[:-1], bounds[1:]), _stamp_times(stamps, year)
+
+
+def _stamp_times(stamps: list[bytes], year: int) -> Index:
+    text, bounds = _joined(stamps)
+    starts, ends = bounds[:-1], bounds[1:]
+    filled = ends > starts
+    form = find_format(text, starts[filled], ends[filled])
+    return line_times(text, starts, ends, form, year=year)
+
+
+def _joined(lines: list[bytes]) -> tuple[npt.NDArray[np.uint8], Index]:
+    return np.frombuffer(b"".join(lines), dtype=np.uint8), np.cumsum([0, *map(len, lines)], dtype=np.int64)
+
+
+def _json_line(value: dict[str, Any], raw: bytes) -> bytes:
+    """`level body key=value …`, or the raw line when it has no body."""
+    body_key = next((key for key in BODY_KEYS if isinstance(value.get(key), str)), None)
+    if body_key is None:
+        return raw
+    body = value[body_key].encode()
+    level_key = next((key for key in LEVEL_KEYS if isinstance(value.get(key), str)), None)
+    level = value[level_key].encode()[:SEVERITY_BYTES_MAX] if level_key else b""
+    left_out = {body_key, level_key, *TIME_KEYS}
+    rest = [(key.encode(), one) for key, one in value.items() if key not in left_out][:ATTRIBUTES_MAX]
+    parts = [level, body if len(body) <= BODY_BYTES_MAX else body[:BODY_BYTES_MAX] + CUT, *_json_fields(rest)]
+    return b" ".join(part for part in parts if part)
+
+
+def _json_fields(pairs: list[tuple[bytes, Any]]) -> list[bytes]:
+    parts: list[bytes] = []
+    size = 0
+    for key, value in sorted(pairs, key=lambda pair: pair[0]):
+        part = key[:KEY_BYTES_MAX] + b"=" + _json_value(value)
+        size += len(part) + 1
+        if size > ATTRIBUTES_BYTES_MAX:
+            break
+        parts.append(part)
+    return parts
+
+
+def _json_value(value: Any) -> bytes:
+    if isinstance(value, str):
+        text = value.encode()
+        if len(text) > VALUE_BYTES_MAX:
+            return TEXT
+        return b'"' + text + b'"' if b" " in text else text
+    if isinstance(value, bool):
+        return b"true" if value else b"false"
+    if isinstance(value, int):
+        return str(value).encode()
+    if value is None:
+        return b""
+    return NUMBER if isinstance(value, float) else LIST if isinstance(value, list) else MAP
+
+
+def _json_stamp(value: dict[str, Any]) -> bytes:
+    """The time of a JSON line as text; numbers as ISO, by their magnitude."""
+    stamp = next((value[key] for key in TIME_KEYS if key in value), None)
+    if isinstance(stamp, str):
+        return stamp.encode()
+    if isinstance(stamp, bool) or not isinstance(stamp, int | float) or not 0 < stamp < TIME_NS_MAX:
+        return b""
+    while stamp >= 100_000_000_000:
+        stamp /= 1000
+    return datetime.fromtimestamp(stamp, UTC).strftime("%Y-%m-%dT%H:%M:%S.%f").encode()
