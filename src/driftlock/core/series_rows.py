@@ -146,8 +146,12 @@ def score_parts(r: Record, y: float, bucket: int, means: Any, out: Any) -> float
     r.low = min(r.low, y)
     r.high = max(r.high, y)
     span = math.sqrt(r.shape_square) + tuned.SHAPE_FLOOR * (r.high - r.low)
-    out.parts[SHORT] = tuned.SHORT_WEIGHT * log2(1.0 + short_novelty(r, y, span))
-    out.parts[LONG] = tuned.LONG_WEIGHT * log2(1.0 + long_novelty(r, y, span))
+    short = short_novelty(r, y, span)
+    if short > 0.0:
+        out.parts[SHORT] = tuned.SHORT_WEIGHT * log2(1.0 + short)
+    long = long_novelty(r, y, span)
+    if long > 0.0:
+        out.parts[LONG] = tuned.LONG_WEIGHT * log2(1.0 + long)
     delta = y - r.shape_mean
     rate = max(tuned.SHAPE_RATE, 1.0 / (r.seen + 1))
     r.shape_mean += rate * delta
