@@ -79,6 +79,7 @@ class Driftlock:
     async def start(self) -> None:
         """Start it and return once it says that it runs. Raises AssertionError with its words if not."""
         log = self._log_path()
+        self.output = ""
         before = log.stat().st_size if log.exists() else 0
         with log.open("ab") as out:
             self._process = subprocess.Popen(  # noqa: ASYNC220 - it must outlive this loop if a test says so

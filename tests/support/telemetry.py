@@ -100,12 +100,14 @@ def traces(
 
 
 def metrics(rng: random.Random, service: str, *, received_ns: int, level: float = 100.0) -> Message:
-    """A message with one point of each of five gauges."""
+    """A message with three points, a third of a second apart, of each of five gauges."""
     request = ExportMetricsServiceRequest()
     block = request.resource_metrics.add(resource=resource(service)).scope_metrics.add()
     for number in range(5):
         metric = block.metrics.add(name=f"queue.depth.{number}")
-        metric.gauge.data_points.add(time_unix_nano=received_ns, as_double=rng.gauss(level, 5.0))
+        for third in (2, 1, 0):
+            time_ns = received_ns - third * SECOND_NS // 3
+            metric.gauge.data_points.add(time_unix_nano=time_ns, as_double=rng.gauss(level, 5.0))
     return Message("metrics", request.SerializeToString(), received_ns)
 
 

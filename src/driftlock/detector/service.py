@@ -82,15 +82,15 @@ async def _engine_settings(engine: EngineSettings, conn: asyncpg.Connection) -> 
     logs = engine.logs
     wanted = config.Wanted(logs.p_value_threshold, logs.baseline_size, logs.window_size, logs.hop_size)
     present = await config.settle(conn, wanted)
-    sizes = {
-        "p_value_threshold": present.p_value_threshold,
-        "baseline_size": present.baseline_size,
-        "window_size": present.window_size,
-        "hop_size": present.hop_size,
-    }
     return replace(
         engine,
-        logs=replace(engine.logs, **sizes),
+        logs=replace(
+            engine.logs,
+            p_value_threshold=present.p_value_threshold,
+            baseline_size=present.baseline_size,
+            window_size=present.window_size,
+            hop_size=present.hop_size,
+        ),
         traces=replace(engine.traces, p_value_threshold=present.p_value_threshold),
         series=replace(engine.series, p_value_threshold=present.p_value_threshold),
         config_version=present.version,

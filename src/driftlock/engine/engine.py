@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from driftlock.core.log_stream import LogSettings
-from driftlock.core.verdict import Verdict, WarmUp
+from driftlock.core.verdict import Phase, Verdict, WarmUp
 from driftlock.engine.finding import Finding
 from driftlock.engine.metrics import MetricSeries
 from driftlock.engine.registry import (
@@ -251,7 +251,7 @@ def _status(entry: StreamEntry) -> StreamStatus:
             entry.key, entry.events, entry.findings, entry.last_received_ns, state_bytes, warm_up
         )
     seen = min(entry.events, SERIES_SETTLED_EVENTS)
-    phase = "ready" if entry.settled else "learning"
+    phase: Phase = "ready" if entry.settled else "learning"
     warm_up = WarmUp(phase, entry.events, SERIES_SETTLED_EVENTS, seen, 1.0 / (1 + seen))
     return StreamStatus(entry.key, entry.events, entry.findings, entry.last_received_ns, 0, warm_up)
 
