@@ -55,7 +55,8 @@ def _walked(payload: bytes, tenant: str, attributes: tuple[str, ...]) -> LogBatc
     state = walk_logs(raw, resources, owner, time_ns, severity, trace_id, genai, text, offsets)
     if state < 0:
         return None
-    if state:
+    if state or len(np.unique(owner)) < resource_count:
+        # The walk has not looked into lists, maps, and resources without records.
         _parse(payload)
     table = KeyTable()
     lookup = np.zeros((resource_count, 2), dtype=np.int32)
