@@ -76,7 +76,7 @@ def nats_url(tmp_path: Path) -> Iterator[str]:
         port=free_port(),
         token="test-token",
         log_file=tmp_path / "nats.log",
-        store_bytes_max=4 * 1024**3,
+        store_bytes_max=16 * 1024**3,
     )
     _run(server.prepare())
     child = _run(server.launch())
