@@ -47,7 +47,8 @@ class SeriesSettings:
 
     `p_value_threshold` is the greatest p-value of an alarm and `alarm_bits` the least score;
     `warm_up_points` are learned before anything is scored; the p-value reaches α only after another
-    (1/α − 1) blocks of 64 points (`SeriesBank.warm_up` tells), so a greater α alarms sooner; `series_max` bounds the bank (about 4 KB each).
+    (1/α − 1) blocks of 64 points (`SeriesBank.warm_up` tells), so a greater α alarms sooner; `series_max`
+    bounds the bank (about 4 KB each).
     """
 
     p_value_threshold: float = 0.05
