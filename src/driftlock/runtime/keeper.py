@@ -80,7 +80,10 @@ class Keeper:
                 await self._task
             self._task = None
         if self.child is not None:
-            await self.child.end(self.service.end_steps)
+            clock = asyncio.get_running_loop().time
+            began = clock()
+            code = await self.child.end(self.service.end_steps)
+            log.debug("%s ended after %.2f s (%s)", self.service.name, clock() - began, _how(code))
             self.child = None
             self._on_change()
 

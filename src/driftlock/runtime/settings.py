@@ -189,7 +189,7 @@ class Settings:
     @property
     def detectors(self) -> int:
         """How many detector processes to run."""
-        return self.detector_workers if self.detector_workers is not None else os.cpu_count() or 1
+        return self.detector_workers if self.detector_workers is not None else _cores()
 
     def check(self) -> None:
         """Raise UsageError where settings that are each valid do not go together."""
@@ -267,6 +267,13 @@ def _documented(name: str, hint: Any, default: object) -> Documented:
     told = "" if default in (None, ()) else _text(default)
     group = parameter.group[0] if isinstance(parameter.group, tuple) else parameter.group
     return Documented(name, _kind(kind), told, str(parameter.help or ""), str(group.name))
+
+
+def _cores() -> int:
+    """The cores that this process may use, which in a container can be fewer than the machine has."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def _kind(kind: Any) -> str:

@@ -105,7 +105,12 @@ class Supervisor:
     def _record(self) -> None:
         children: list[Child] = [*self._servers.children]
         children += [keeper.child for keeper in self._roles if keeper.child is not None]
-        record(self._folder.children, children)
+        try:
+            record(self._folder.children, children)
+        except OSError as fault:
+            # Failing open: a full disk must not stop a restart. Only a later start, after a kill of this
+            # process, would have to find old children by their locks and ports alone.
+            log.warning("%s was not written: %s", self._folder.children, fault)
 
 
 def _role_processes(settings: Settings, metrics: Path) -> Iterator[RoleProcess]:
