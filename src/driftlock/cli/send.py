@@ -59,7 +59,10 @@ def _own(text: str, **more: Any) -> Parameter:
 
 
 def send(
-    file: Annotated[str, _own("Log file, plain or packed by gzip or zstd; - for standard input.")],
+    file: Annotated[
+        str,
+        _own("Log file, plain or packed by gzip or zstd; - for standard input.", allow_leading_hyphen=True),
+    ],
     *,
     service: Annotated[str, _own("The service.name that the lines belong to.")],
     endpoint: Annotated[str, _own("Where Driftlock receives OTLP over HTTP.")] = "http://127.0.0.1:4318",
