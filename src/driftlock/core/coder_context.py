@@ -1,9 +1,10 @@
 """The context coder: how predictable the order of a unit's templates is.
 
 An interpolated model of order 3 with absolute discounting of ½ (Kneser and Ney 1995, without their
-lower-order counts): P_k(s) = (max(c − ½, 0) + ½ T P_{k−1}(s)) / C, down to a uniform law over the known
-templates and one more. A unit starts in an empty context and, where units are whole sessions, ends with a
-symbol of its own, so that a session cut short is a surprise. A unit's code length is its mean bits a symbol.
+lower-order counts): P_k(s) = (max(c − ½, 0) + ½ T P_{k−1}(s)) / C, down to a uniform law over as many symbols
+as a stream may know (over those it knows now, the new would cost more with every symbol learned). A unit
+starts in an empty context and, where units are whole sessions, ends with a symbol of its own, so that a
+session cut short is a surprise. A unit's code length is its mean bits a symbol.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from driftlock.core.counters import (
     slot_of,
 )
 from driftlock.core.logarithm import log2
-from driftlock.core.templates import IdArray, TemplateTable
+from driftlock.core.templates import TEMPLATES_MAX, IdArray, TemplateTable
 
 ORDER = 3
 SLOTS_MAX = 8_192
@@ -49,8 +50,8 @@ def _context(symbols: Hashes, at: int, order: int) -> np.uint64:
 
 
 @numba.njit(cache=True)
-def _symbol_bits(keys: Uints, counts: Ints, links: Uints, symbols: Hashes, at: int, known: int) -> float:
-    p = 1.0 / (known + 1.0)
+def _symbol_bits(keys: Uints, counts: Ints, links: Uints, symbols: Hashes, at: int) -> float:
+    p = 1.0 / TEMPLATES_MAX
     for order in range(ORDER + 1):
         context = _context(symbols, at, order)
         group = slot_of(keys, group_key(context))
@@ -64,11 +65,11 @@ def _symbol_bits(keys: Uints, counts: Ints, links: Uints, symbols: Hashes, at: i
 
 @numba.njit(cache=True)
 def _code(
-    keys: Uints, counts: Ints, links: Uints, symbols: Hashes, known: int, out: npt.NDArray[np.float64]
+    keys: Uints, counts: Ints, links: Uints, symbols: Hashes, out: npt.NDArray[np.float64]
 ) -> tuple[float, float]:
     mean, total = 0.0, 0.0
     for at in range(len(symbols)):
-        bits = _symbol_bits(keys, counts, links, symbols, at, known)
+        bits = _symbol_bits(keys, counts, links, symbols, at)
         out[at] = on_grid(bits / len(symbols))
         mean += out[at]
         total += on_grid(bits)
@@ -109,7 +110,7 @@ class ContextCoder:
         symbols = self._symbols(unit.ids)
         out = np.empty(len(symbols))
         t = self._table
-        mean, total = _code(t.keys, t.counts, t.links, symbols, self._templates.size - 1, out)
+        mean, total = _code(t.keys, t.counts, t.links, symbols, out)
         return mean, total, out
 
     def _symbols(self, ids: IdArray) -> Hashes:

@@ -1,9 +1,11 @@
 """The count coder: how often each template occurs in a unit, against how often it usually does.
 
-For a template that occurs v times, log2(Q(v)/P(v)) bits: P is the learned histogram of counts over the units
-that held the template, mixed with one pseudo-unit of Q, and Q(v) = 2^−(2 log2(|v − mode| + 1) + 2) is a broad
-law around the usual count. The unit's code length is the largest over the templates present, at least 0.
-Counts of 12 and more share half-octave buckets, so that a burst is as far away on any scale.
+For a template that occurs v times, −log2 of the smoothed share of units (that held it) whose count is as far
+from the usual one or farther on the same side, 0 at the usual count itself. The smoothing halves with
+every octave of distance, (share · n + ½ · 2^−(d/2)) / (n + ½), so that of two counts never seen the farther
+costs more, and n is at most `SAMPLE`. The unit's code length is the largest over its k templates less
+log2(k), for the most unusual of many is always somewhat unusual (Bonferroni), and at least 0. Counts of 12
+and more share half-octave buckets, so that a burst is as far away on any scale.
 """
 
 from __future__ import annotations
@@ -24,6 +26,8 @@ SAMPLE = 128
 """Units that a histogram stands for at most: a count never seen then costs the same at any age."""
 _EXACT = 12
 
+_HALF_OCTAVES = np.array([2.0 ** -(d // 2) * (1.0, 0.7071067811865476)[d % 2] for d in range(BUCKETS)])
+
 Histogram = npt.NDArray[np.uint16]
 
 
@@ -43,7 +47,8 @@ def bucket_of(count: int) -> int:
 
 @numba.njit(cache=True)
 def _code(distinct: IdArray, counts: IdArray, histogram: Histogram) -> tuple[float, int]:
-    best, cause = 0.0, -1
+    tried = on_grid(log2(float(len(distinct))))
+    best, cause = tried, -1
     for i in range(len(distinct)):
         row = histogram[distinct[i]]
         total, mode = 0, 1
@@ -52,14 +57,17 @@ def _code(distinct: IdArray, counts: IdArray, histogram: Histogram) -> tuple[flo
             if row[b] > row[mode]:
                 mode = b
         b = bucket_of(counts[i])
-        away = abs(b - mode) + 1.0
-        q = 0.25 / (away * away)
+        if total == 0 or b == mode:
+            continue
+        beyond = 0
+        for other in range(b if b > mode else 1, BUCKETS if b > mode else b + 1):
+            beyond += row[other]
+        prior = 0.5 * _HALF_OCTAVES[abs(b - mode)]
         sample = min(total, SAMPLE)
-        seen = row[b] * sample / total if total > 0 else 0.0
-        bits = on_grid(log2(q * (sample + 1.0) / (seen + q)))
+        bits = on_grid(log2((sample + 0.5) / (beyond * sample / total + prior)))
         if bits > best:
             best, cause = bits, distinct[i]
-    return best, cause
+    return best - tried, cause
 
 
 @numba.njit(cache=True)

@@ -61,7 +61,7 @@ class Decision:
         self._refill(evidence.now_ns)
         all_time = evidence.score > self._all_time
         seen = self._causes.get(evidence.cause)
-        news = seen is None or self._units - seen > REPEAT_UNITS
+        news = seen is None or self._units - seen >= REPEAT_UNITS
         inside = self._open
         self.observe(evidence)
         if evidence.p_value > self._threshold:

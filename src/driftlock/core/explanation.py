@@ -53,7 +53,9 @@ class Explainer:
         self._templates = templates
         self._model = model
         self._baseline = baseline
-        self._token_units = _token_frequencies(templates)
+        learned = [t for t in range(templates.size) if model.presence.df[t] > 0]
+        self._learned = len(learned)
+        self._token_templates = _token_frequencies(templates, learned)
 
     def detail(self, blocks: Sequence[Explained], score: float) -> dict[str, Any]:
         """Structured detail, JSON-serialisable; lines, other lines, the whole unit and earlier
@@ -90,8 +92,8 @@ class Explainer:
         words = text.split(" ")
         if len(words) > TOKENS_SHOWN_MAX:
             words = [*words[: TOKENS_SHOWN_MAX - 1], " ".join(words[TOKENS_SHOWN_MAX - 1 :])]
-        total = self._templates.size
-        weights = [log2((total + 1.0) / (self._token_units.get(word, 0) + 0.5)) for word in words]
+        known = self._token_templates
+        weights = [log2((self._learned + 1.0) / (known.get(word, 0) + 0.5)) for word in words]
         scale = bits / max(sum(weights), 1e-9)
         shares = [round(weight * scale * _FINE_GRID) / _FINE_GRID for weight in weights]
         shares[weights.index(max(weights))] += bits - sum(shares)
@@ -209,9 +211,9 @@ def _parts(blocks: Sequence[Explained]) -> dict[str, float]:
     }
 
 
-def _token_frequencies(templates: TemplateTable) -> Counter[str]:
-    """In how many of the known templates each token occurs."""
+def _token_frequencies(templates: TemplateTable, learned: Sequence[int]) -> Counter[str]:
+    """In how many of the learned templates each token occurs."""
     found: Counter[str] = Counter()
-    for template in range(1, templates.size):
+    for template in learned:
         found.update(set(templates.text(template).decode("utf-8", "replace").split(" ")))
     return found

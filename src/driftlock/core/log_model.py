@@ -4,7 +4,7 @@ The presence coder is the teacher and learns every unit. The students (order, co
 the teacher did not find it suspicious against its own last thousand scores: contamination wrecks the coders
 of order, and a mode that becomes common is admitted again, so that drift is followed. A baseline is learned
 as a whole, then trimmed of what it finds strangest itself by leave-one-out scores. The score of a unit is the
-sum of its parts in bits; counts and sets weigh half, since presence tells much of what they tell.
+sum of its parts in bits; counts weigh half, for many an ordinary unit has one odd count.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from driftlock.core.templates import TemplateTable
 _T = TypeVar("_T")
 
 COUNT_WEIGHT = 0.5
-SET_WEIGHT = 0.5
+SET_WEIGHT = 1.0
 GATE_P = 0.075
 GATE_SCORES = 1_000
 TRIMMED_SHARE = 0.075

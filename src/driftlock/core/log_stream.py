@@ -136,7 +136,13 @@ class LogStream:
         self, templates: Hashes, buffer: npt.NDArray[np.uint8], starts: Int64s, ends: Int64s
     ) -> npt.NDArray[np.int32]:
         """The ids of templates for units assembled by the caller; none is evicted meanwhile."""
-        return self._templates.ids(templates, buffer, starts, ends, pinned_from=None)[0]
+        parts, row = [np.empty(0, np.int32)], 0
+        while row < len(templates):
+            part = slice(row, None)
+            ids, _ = self._templates.ids(templates[part], buffer, starts[part], ends[part], pinned_from=None)
+            parts.append(ids)
+            row += len(ids)
+        return np.concatenate(parts)
 
     @property
     def open_sessions(self) -> int:
@@ -231,9 +237,9 @@ class LogStream:
         warming, self._warming = self._warming, []
         units = [coded_unit(unit.ids, self._marks) for unit in warming]
         assessments, kept = self._model.learn_baseline(units)
-        texts = [
-            (int(self._templates.hashes[t]), self._templates.text(t)) for t in range(self._templates.size)
-        ]
+        # ids are given in order of appearance: higher ones belong to events that came in the same call
+        named = range(1 + max(int(unit.ids.max()) for unit in warming))
+        texts = [(int(self._templates.hashes[t]), self._templates.text(t)) for t in named]
         self._baseline = StoredBaseline.of(
             Baseline(
                 texts,

@@ -114,7 +114,7 @@ class TemplateTable:
     ) -> tuple[IdArray, list[int]]:
         """The ids of the first events' templates, and the ids that were taken from older templates.
 
-        Stops before an event that needs an eviction, unless it is the first: the caller has then used the
+        Stops before an event that finds no room, unless it is the first: the caller has then used the
         ids so far and knows better what may go. `pinned_from` is the number of the first event that an
         unfinished unit still names, or None while nothing may be evicted. At least one event is taken.
         """
@@ -126,10 +126,10 @@ class TemplateTable:
             if row == len(wanted):
                 break
             text = buffer[starts[row] : min(ends[row], starts[row] + TEMPLATE_TEXT_BYTES_MAX)].tobytes()
-            if pinned_from is not None and not self._has_room(len(text)):
+            if not self._has_room(len(text)):
                 if row > 0:
                     break
-                evicted = self._evict(pinned_from)
+                evicted = self._evict(pinned_from) if pinned_from is not None else []
             out[row] = self._insert(wanted[row], text, self.events + row)
             row += 1
         self.events += row

@@ -1,0 +1,122 @@
+"""Conformal p-values, and what becomes an alarm."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from driftlock.core.calibration import Calibration
+from driftlock.core.decision import EPISODE_QUIET_UNITS, REPEAT_UNITS, WEEK_NS, Decision, Evidence
+
+
+@given(
+    st.lists(st.integers(0, 9).map(float), max_size=300), st.integers(0, 9).map(float), st.integers(1, 150)
+)
+@settings(max_examples=60, deadline=None)
+def test_p_values_equal_their_definition_over_the_last_scores(
+    scores: list[float], score: float, size_max: int
+) -> None:
+    calibration = Calibration(size_max)
+    for past in scores:
+        calibration.add(past)
+    kept = scores[-size_max:]
+    assert calibration.p_value(score) == (1 + sum(s >= score for s in kept)) / (1 + len(kept))
+    assert calibration.earliest_p == 1 / (1 + len(kept))
+    twin = Calibration(size_max)
+    twin.load(calibration.state())
+    for each in (calibration, twin):
+        each.add(score)
+    assert twin.state() == calibration.state()
+
+
+def test_quantiles() -> None:
+    calibration = Calibration(500)
+    assert calibration.quantile(0.5) == 0.0
+    for score in range(100):
+        calibration.add(float(score))
+    assert calibration.quantile(0.5) == 50.0
+    assert calibration.quantile(0.99) == 99.0
+
+
+def evidence(
+    p: float, score: float = 10.0, *, cause: int = 1, record: bool = False, now: int = 1
+) -> Evidence:
+    return Evidence(score, p, record, ("presence", cause), now)
+
+
+def decision(*, budget: float = 20.0, episodes: bool = True) -> Decision:
+    return Decision(p_value_threshold=0.05, alert_budget=budget, episodes=episodes)
+
+
+def test_only_significant_units_alarm_and_only_records_or_news() -> None:
+    one = decision()
+    one.observe(evidence(1.0, 100.0))
+    assert not one.decide(evidence(0.06, record=True))
+    assert one.decide(evidence(0.01, cause=1))
+    assert not decision_with_record().decide(evidence(0.02, cause=2))
+    assert decision_with_record().decide(evidence(0.02, cause=2, record=True))
+
+
+def decision_with_record() -> Decision:
+    one = decision()
+    one.observe(evidence(1.0, 100.0))
+    return one
+
+
+def test_a_known_cause_is_no_news_until_it_was_away_for_long() -> None:
+    one = decision(episodes=False)
+    assert one.decide(evidence(0.005))
+    assert not one.decide(evidence(0.005))
+    for _ in range(REPEAT_UNITS):
+        assert not one.decide(evidence(0.9, 1.0))
+    assert one.decide(evidence(0.005))
+
+
+def test_one_alarm_an_episode_of_blocks_but_one_for_each_session() -> None:
+    blocks, sessions = decision(), decision(episodes=False)
+    runs = [[each.decide(evidence(0.005, cause=c)) for c in range(5)] for each in (blocks, sessions)]
+    assert runs == [[True, False, False, False, False], [True] * 5]
+    for _ in range(EPISODE_QUIET_UNITS):
+        blocks.decide(evidence(0.9, 1.0))
+    assert blocks.decide(evidence(0.005, cause=99))
+
+
+def test_the_budget_bounds_alarms_until_a_week_refills_it_and_all_time_records_still_pass() -> None:
+    one = decision(budget=3.0, episodes=False)
+    one.observe(evidence(1.0, 100.0))
+    alarms = [one.decide(evidence(0.005, cause=c)) for c in range(10)]
+    assert sum(alarms) == 3
+    assert one.decide(evidence(0.001, 101.0, cause=50, record=True))
+    assert not one.decide(evidence(0.005, 101.0, cause=51))
+    later = [one.decide(evidence(0.005, cause=100 + c, now=1 + WEEK_NS)) for c in range(10)]
+    assert sum(later) == 3
+
+
+def test_a_boundless_budget_never_runs_out_and_state_survives() -> None:
+    one = decision(budget=math.inf, episodes=False)
+    assert all(one.decide(evidence(0.005, cause=c, now=c * WEEK_NS)) for c in range(100))
+    twin = decision(budget=math.inf, episodes=False)
+    twin.load(one.state())
+    assert twin.state() == one.state()
+    assert twin.nbytes < 32_768
+
+
+@pytest.mark.parametrize("seed", [1, 2, 3])
+def test_a_stationary_stream_falls_silent(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    calibration, one, alarms = Calibration(2_000), decision(budget=math.inf), []
+    for unit in range(20_000):
+        score = float(rng.exponential())
+        p = calibration.p_value(score)
+        record = calibration.at_least(score) == 0
+        if unit < 100:
+            one.observe(evidence(p, score, cause=int(rng.integers(8))))
+        else:
+            alarms.append(one.decide(evidence(p, score, record=record, cause=int(rng.integers(8)))))
+        calibration.add(score)
+    # 5 % of 20,000 would be a thousand; records of a rolling 2,000 are about ln(20) + 18,000 / 2,000
+    assert sum(alarms) <= 25

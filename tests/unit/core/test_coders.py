@@ -1,0 +1,249 @@
+"""One contract for every coder over templates, and slow obvious oracles for the fast ones."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import pytest
+from core_logs import hash_of, line_of
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from driftlock.core.coder import BIT_GRID, CodedUnit, Coder, coded_unit
+from driftlock.core.coder_context import ContextCoder
+from driftlock.core.coder_count import BUCKETS, CountCoder, bucket_of
+from driftlock.core.coder_count import SAMPLE as COUNT_SAMPLE
+from driftlock.core.coder_presence import SAMPLE, PresenceCoder
+from driftlock.core.coder_set import SetCoder
+from driftlock.core.counters import CounterTable, add_item, group_key, item_key, mixed
+from driftlock.core.templates import TEMPLATES_MAX, TemplateTable
+
+Make = Callable[[TemplateTable], Coder]
+MAKERS: list[Make] = [
+    lambda table: PresenceCoder(),
+    lambda table: CountCoder(),
+    SetCoder,
+    lambda table: ContextCoder(table, ends=True),
+    lambda table: ContextCoder(table, ends=False),
+]
+each_coder = pytest.mark.parametrize("make", MAKERS, ids=["presence", "count", "set", "order-ends", "order"])
+unit_lists = st.lists(st.lists(st.integers(0, 8), min_size=1, max_size=12), min_size=1, max_size=12)
+
+
+def a_table(templates: int = 9) -> TemplateTable:
+    table = TemplateTable()
+    lines = [line_of(t) for t in range(templates)]
+    ends = np.cumsum([len(line) for line in lines]).astype(np.int64)
+    starts = np.concatenate([[0], ends[:-1]])
+    hashes = np.array([hash_of(t) for t in range(templates)], np.uint64)
+    table.ids(hashes, np.frombuffer(b"".join(lines), np.uint8), starts, ends, pinned_from=None)
+    return table
+
+
+def unit_of(templates: Sequence[int]) -> CodedUnit:
+    ids = np.array(templates, np.int32) + 1  # id 0 stands for what found no room
+    return coded_unit(ids, np.zeros(64, np.int32))
+
+
+@each_coder
+@given(units=unit_lists, other=st.lists(st.integers(0, 8), min_size=1, max_size=12))
+@settings(max_examples=30, deadline=None)
+def test_codes_are_deterministic_on_the_grid_and_survive_a_snapshot(
+    make: Make, units: list[list[int]], other: list[int]
+) -> None:
+    table = a_table()
+    coder, twin = make(table), make(table)
+    for unit in units:
+        coder.learn(unit_of(unit))
+        twin.learn(unit_of(unit))
+    probe = unit_of(other)
+    before = [probe.ids.copy(), probe.distinct.copy(), probe.counts.copy()]
+    part = coder.code(probe)
+    assert part == coder.code(probe) == twin.code(probe)
+    assert part.bits * BIT_GRID == math.floor(part.bits * BIT_GRID)
+    assert 0.0 <= part.bits < 64.0
+    restored = make(table)
+    restored.load(coder.state())
+    assert restored.code(probe) == part
+    assert restored.state() == coder.state()
+    for held, was in zip((probe.ids, probe.distinct, probe.counts), before, strict=True):
+        np.testing.assert_array_equal(held, was)
+
+
+@each_coder
+@given(units=unit_lists, extra=st.lists(st.integers(0, 8), min_size=1, max_size=12))
+@settings(max_examples=30, deadline=None)
+def test_weight_minus_one_takes_back_what_was_learned(
+    make: Make, units: list[list[int]], extra: list[int]
+) -> None:
+    table = a_table()
+    plain, undone = make(table), make(table)
+    for unit in units:
+        plain.learn(unit_of(unit))
+        undone.learn(unit_of(unit))
+    undone.learn(unit_of(extra))
+    undone.learn(unit_of(extra), -1)
+    for probe in [*units, extra]:
+        assert undone.code(unit_of(probe)) == plain.code(unit_of(probe))
+
+
+@each_coder
+def test_what_is_learned_often_costs_less_than_what_is_new(make: Make) -> None:
+    coder = make(a_table())
+    for _ in range(200):
+        coder.learn(unit_of([0, 1, 2, 3]))
+    assert coder.code(unit_of([0, 1, 2, 3])).bits + 2 < coder.code(unit_of([0, 0, 0, 0, 1, 7, 2])).bits
+
+
+@each_coder
+def test_state_stays_bounded_and_codes_finite_under_endless_news(make: Make) -> None:
+    table = a_table(40)
+    coder = make(table)
+    coder.reserve(table.capacity)
+    rng = np.random.default_rng(5)
+    for _ in range(3_000):
+        coder.learn(unit_of(rng.integers(0, 40, 25).tolist()))
+    assert coder.nbytes <= 110_000
+    assert 0.0 <= coder.code(unit_of(list(range(20)))).bits < 40.0
+
+
+def presence_oracle(units: list[list[int]], probe: list[int]) -> float:
+    df = Counter(t for unit in units for t in set(unit))
+    n = len(units)
+    costs = []
+    for template in range(9):
+        if template in probe:
+            share = df[template] / n
+        elif df[template]:
+            share = (n - df[template]) / n
+        else:
+            continue
+        costs.append(-math.log2((share * SAMPLE + 0.5) / (SAMPLE + 1)))
+    return max(costs)
+
+
+def count_oracle(units: list[list[int]], probe: list[int]) -> float:
+    costs = [0.0]
+    for template, times in Counter(probe).items():
+        seen = Counter(bucket_of(unit.count(template)) for unit in units if template in unit)
+        total = sum(seen.values())
+        if not total:
+            continue
+        mode = min(b for b in seen if seen[b] == max(seen.values()))
+        here = bucket_of(times)
+        if here == mode:
+            continue
+        beyond = sum(n for b, n in seen.items() if (b >= here if here > mode else b <= here))
+        sample = min(total, COUNT_SAMPLE)
+        share = beyond / total * sample + 0.5 * 2 ** (-abs(here - mode) / 2)
+        costs.append(math.log2((sample + 0.5) / share))
+    return max(0.0, max(costs) - math.log2(len(set(probe))))
+
+
+def set_oracle(units: list[list[int]], probe: list[int]) -> float:
+    sets = Counter(frozenset(unit) for unit in [*units, probe])
+    frequency = sets[frozenset(probe)]
+    rarer = sum(n for key, n in sets.items() if n <= frequency)
+    # the probe counts as one of its own set only: others of its frequency stay as they are
+    return math.log2((len(units) + 1) / rarer)
+
+
+def order_oracle(units: list[list[int]], probe: list[int], *, ends: bool) -> float:
+    def symbols(unit: list[int]) -> list[int]:
+        return [-1, -1, -1, *unit, *([-2] if ends else [])]
+
+    seen: dict[tuple[int, ...], Counter[int]] = {}
+    for unit in units:
+        sequence = symbols(unit)
+        for at in range(3, len(sequence)):
+            for order in range(4):
+                seen.setdefault(tuple(sequence[at - order : at]), Counter())[sequence[at]] += 1
+    sequence, bits = symbols(probe), []
+    for at in range(3, len(sequence)):
+        p = 1 / TEMPLATES_MAX
+        for order in range(4):
+            counts = seen.get(tuple(sequence[at - order : at]))
+            if not counts:
+                break
+            discounted = max(counts[sequence[at]] - 0.5, 0.0)
+            p = (discounted + 0.5 * len(counts) * p) / counts.total()
+        bits.append(-math.log2(p))
+    return sum(bits) / len(bits)
+
+
+@given(units=unit_lists, probe=st.lists(st.integers(0, 8), min_size=1, max_size=12))
+@settings(max_examples=100, deadline=None)
+def test_coders_equal_their_slow_oracles(units: list[list[int]], probe: list[int]) -> None:
+    table = a_table()
+    presence, count, sets = PresenceCoder(), CountCoder(), SetCoder(table)
+    orders = {ends: ContextCoder(table, ends=ends) for ends in (False, True)}
+    for unit in units:
+        for coder in (presence, count, sets, *orders.values()):
+            coder.learn(unit_of(unit))
+    near = {"abs": 2e-5}
+    assert presence.code(unit_of(probe)).bits == pytest.approx(presence_oracle(units, probe), **near)
+    assert count.code(unit_of(probe)).bits == pytest.approx(count_oracle(units, probe), **near)
+    assert sets.code(unit_of(probe)).bits == pytest.approx(set_oracle(units, probe), **near)
+    for ends, order in orders.items():
+        expected = order_oracle(units, probe, ends=ends)
+        assert order.code(unit_of(probe)).bits == pytest.approx(expected, **near)
+
+
+def test_parts_name_their_cause() -> None:
+    presence, count = PresenceCoder(), CountCoder()
+    for _ in range(100):
+        presence.learn(unit_of([0, 1, 2]))
+        count.learn(unit_of([0, 1, 2]))
+    assert presence.code(unit_of([0, 1, 2, 5])).template == 6
+    assert presence.code(unit_of([0, 2])).template == 2
+    assert count.code(unit_of([0, 1, 2, 2, 2, 2, 2, 2])).template == 3
+
+
+def test_a_new_template_costs_the_same_in_a_young_and_in_an_old_stream() -> None:
+    coder, costs = PresenceCoder(), []
+    for n in range(1, 3_001):
+        coder.learn(unit_of([0, 1]))
+        if n in (40, 400, 3_000):
+            costs.append(coder.code(unit_of([0, 1, 5])).bits)
+    assert len(set(costs)) == 1
+
+
+def test_count_buckets_are_exact_low_and_half_octaves_high() -> None:
+    assert [bucket_of(n) for n in range(1, 12)] == list(range(1, 12))
+    assert [bucket_of(n) for n in (12, 15, 16, 23, 24, 31, 32, 47, 48)] == [
+        12,
+        12,
+        13,
+        13,
+        14,
+        14,
+        15,
+        15,
+        16,
+    ]
+    assert bucket_of(10**9) == BUCKETS - 1
+    assert all(bucket_of(n) <= bucket_of(n + 1) <= bucket_of(n) + 1 for n in range(1, 3_000))
+
+
+def group_hash(group: int) -> np.uint64:
+    return np.uint64(mixed(np.uint64(group), np.uint64(77)))
+
+
+@given(st.lists(st.tuples(st.integers(0, 5), st.integers(0, 40)), max_size=400))
+@settings(max_examples=30, deadline=None)
+def test_counter_groups_hold_the_sum_and_the_number_of_their_items(pairs: list[tuple[int, int]]) -> None:
+    table = CounterTable(2_048)
+    expected: dict[int, Counter[int]] = {}
+    for group, item in pairs:
+        table.reserve(2)
+        item_hash = np.uint64(mixed(np.uint64(group), np.uint64(1_000 + item)))
+        key, place = np.uint32(item_key(item_hash)), np.uint32(group_key(group_hash(group)))
+        table.took(int(add_item(table.keys, table.counts, table.links, key, place, 1)))
+        expected.setdefault(group, Counter())[item] += 1
+    for group, items in expected.items():
+        at = int(np.flatnonzero(table.keys == group_key(group_hash(group)))[0])
+        assert table.counts[at] == items.total()
+        assert table.links[at] == len(items)
