@@ -74,6 +74,12 @@ async def test_ctrl_c_ends_everything_in_time_with_open_event_streams(data_dir: 
         assert answer.status_code == 200
         assert "Admin key" not in running.output
 
+        # keys are made beside the running server, by its folder alone, and are good at once
+        made = await asyncio.to_thread(run, "keys", "create", "second", "--data-dir", str(data_dir))
+        running.key = made.stdout.strip()
+        async with running.client as client:
+            assert (await client.get("/v1/anomalies")).status_code == 200
+
 
 async def test_every_part_that_is_killed_comes_back(data_dir: Path) -> None:
     async with Driftlock(data_dir) as running:
