@@ -35,15 +35,12 @@ async def test_a_role_is_ready_when_its_ports_answer(
 
 
 @pytest.mark.parametrize(
-    ("env", "code"),
-    [
-        ({"DRIFTLOCK_NATS_URL": ""}, 2),
-        ({"DRIFTLOCK_PARTITIONS": "many", "DRIFTLOCK_NATS_URL": "nats://x"}, 2),
-    ],
+    "env",
+    [{"DRIFTLOCK_NATS_URL": ""}, {"DRIFTLOCK_NATS_URL": "nats://x", "DRIFTLOCK_PARTITIONS": "many"}],
     ids=["nothing to connect to", "a setting that is no number"],
 )
 async def test_a_role_that_cannot_be_prepared_fails_the_start(
-    env: dict[str, str], code: int, tmp_path: Path, ports: tuple[int, int]
+    env: dict[str, str], tmp_path: Path, ports: tuple[int, int]
 ) -> None:
-    with pytest.raises(StartError, match=rf"The collector did not start \(exit code {code}\)"):
+    with pytest.raises(StartError, match=r"The collector did not start \(exit code 2\)"):
         await collector(tmp_path, *ports, **env).launch()
