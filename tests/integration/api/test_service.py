@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import re
+import subprocess
+import sys
+from pathlib import Path
 from typing import Any
 
 import asyncpg
@@ -214,3 +218,19 @@ async def test_starts_again_on_the_same_port(api: Api) -> None:
     await api.end()
     async with running(api.settings) as again, again.client() as client:
         assert (await client.get("/healthz")).status_code == 200
+
+
+def test_metrics_of_all_roles_come_together(tmp_path: Path) -> None:
+    """With a shared folder one process tells what others counted, also after they ended."""
+    env = {**os.environ, "PROMETHEUS_MULTIPROC_DIR": str(tmp_path)}
+    count = "from driftlock.detector.metrics import EVENTS; EVENTS.labels('logs').inc(3)"
+    tell = (
+        "import prometheus_client as p; from driftlock.api.health import routes;"
+        " print(p.generate_latest(routes._registry()).decode())"
+    )
+    for _ in range(2):
+        subprocess.run([sys.executable, "-c", count], env=env, check=True, timeout=60)
+    told = subprocess.run(
+        [sys.executable, "-c", tell], env=env, check=True, timeout=60, capture_output=True, text=True
+    )
+    assert 'driftlock_events_processed_total{stream_type="logs"} 6.0' in told.stdout

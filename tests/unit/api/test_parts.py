@@ -16,9 +16,11 @@ from driftlock.api.access import Demand, Principal, is_loopback
 from driftlock.api.feed import encoding
 from driftlock.api.feed.encoding import Told
 from driftlock.api.feed.hub import FeedHub
+from driftlock.api.health import routes
 from driftlock.api.parameters import template
 from driftlock.api.problems import ProblemError
 from driftlock.api.settings import ApiSettings
+from driftlock.signals import canonical
 from driftlock.storage.anomaly_search import AnomalyFilter
 from driftlock.storage.feed_reader import FeedEvent
 
@@ -149,3 +151,7 @@ def test_demands() -> None:
 
 def test_templates_are_those_of_the_document() -> None:
     assert template("/v1/anomalies/{anomaly_id:uuid}/status") == "/v1/anomalies/{anomaly_id}/status"
+
+
+def test_the_version_told_is_that_of_the_canonical_form() -> None:
+    assert routes.CANONICAL_FORM_VERSION == canonical.CANONICAL_VERSION

@@ -81,7 +81,8 @@ class FeedSession:
                 continue
             self._live = True
             try:
-                await asyncio.wait_for(self._wake.wait(), self._context.settings.heartbeat_s)
+                async with asyncio.timeout(self._context.settings.heartbeat_s):
+                    await self._wake.wait()
             except TimeoutError:
                 await self._write(send, heartbeat(self._position))
 
@@ -116,7 +117,8 @@ class FeedSession:
     async def _bounded(self, send: Send, message: Message) -> None:
         # the server buffers 64 KiB a connection and then waits here
         try:
-            await asyncio.wait_for(send(message), self._context.settings.sse_send_timeout_s)
+            async with asyncio.timeout(self._context.settings.sse_send_timeout_s):
+                await send(message)
         except TimeoutError as error:
             raise SlowClientError("write_timeout") from error
 

@@ -20,7 +20,7 @@ from driftlock.api.context import ApiContext, context_of
 from driftlock.api.health.probes import run_all
 from driftlock.api.problems import RETRY_AFTER_S, ProblemError, responses
 
-# signals names its canonical form by this number once it exports one
+# `signals.canonical.CANONICAL_VERSION`; importing it would load the compiler of its kernels (a test compares)
 CANONICAL_FORM_VERSION = 1
 
 DATABASE_CONNECTIONS = Gauge(
