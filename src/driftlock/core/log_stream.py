@@ -30,7 +30,7 @@ from driftlock.core.severity import severity_of
 from driftlock.core.templates import TemplateTable
 from driftlock.core.verdict import Verdict, WarmUp
 
-__all__ = ["LogSettings", "LogStream"]
+__all__ = ["LogSettings", "LogStream", "UnitOf"]
 
 SNAPSHOT_FORMAT = 1
 BLOCKS_EXPLAINED_MAX = 32
@@ -50,6 +50,17 @@ class _Span:
     first_time_ns: int
     score: float
     surprise_bits: float
+
+
+@dataclass(frozen=True, slots=True)
+class UnitOf:
+    """What names a unit assembled by the caller, and where and when it began and ended."""
+
+    key: str
+    first: int
+    last: int
+    first_time_ns: int = 0
+    last_time_ns: int = 0
 
 
 class LogStream:
@@ -128,21 +139,37 @@ class LogStream:
         verdicts = self._verdicts(self._sessions.flush(), now_ns)
         return verdicts + self._verdicts(self._blocks.flush(), now_ns)
 
-    def complete(self, unit: IdUnit, now_ns: int = 0) -> Verdict | None:
-        """Takes a unit that the caller has assembled from ids of `ids_of`; None while the baseline grows."""
-        return self._take(unit, now_ns)
+    def add_unit(
+        self,
+        unit: UnitOf,
+        templates: Hashes,
+        buffer: npt.NDArray[np.uint8],
+        starts: Int64s,
+        ends: Int64s,
+        *,
+        now_ns: int,
+    ) -> Verdict | None:
+        """Takes a unit that the caller has assembled from whole input; None while the baseline grows.
 
-    def ids_of(
-        self, templates: Hashes, buffer: npt.NDArray[np.uint8], starts: Int64s, ends: Int64s
-    ) -> npt.NDArray[np.int32]:
-        """The ids of templates for units assembled by the caller; none is evicted meanwhile."""
-        parts, row = [np.empty(0, np.int32)], 0
+        Rows are its events as in `add`; there is at least one.
+        """
+        begin = None if self._baseline is None else self._templates.events
+        parts: list[npt.NDArray[np.int32]] = []
+        row = 0
         while row < len(templates):
             part = slice(row, None)
-            ids, _ = self._templates.ids(templates[part], buffer, starts[part], ends[part], pinned_from=None)
+            ids, evicted = self._templates.ids(
+                templates[part], buffer, starts[part], ends[part], pinned_from=begin
+            )
+            self._forget(evicted)
             parts.append(ids)
             row += len(ids)
-        return np.concatenate(parts)
+        return self._take(
+            IdUnit(
+                unit.key, np.concatenate(parts), unit.first, unit.last, unit.first_time_ns, unit.last_time_ns
+            ),
+            now_ns,
+        )
 
     @property
     def open_sessions(self) -> int:

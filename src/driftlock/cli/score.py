@@ -1,0 +1,121 @@
+"""`driftlock score`: every unit of a file with its score, for measurement. Its output is a contract."""
+
+from __future__ import annotations
+
+import csv
+import json
+import sys
+from collections.abc import Iterable
+from typing import Annotated, Literal
+
+from cyclopts import Parameter
+from cyclopts.validators import Number
+
+from driftlock.cli.logfile import LogFile
+from driftlock.cli.series_file import is_series, scored_series
+from driftlock.cli.units import Scored, score_blocks, score_sessions
+from driftlock.core.log_settings import LogSettings
+from driftlock.core.verdict import Verdict
+from driftlock.errors import UsageError
+
+Format = Literal["json", "csv"]
+
+COLUMNS = ("unit", "score", "p_value", "surprise_bits", "first_line", "last_line")
+
+
+def _own(text: str, **more: object) -> Parameter:
+    return Parameter(help=text, show_env_var=False, **more)  # type: ignore[arg-type]
+
+
+def score(
+    file: Annotated[
+        str, _own("Log file or CSV series, plain or packed by gzip or zstd; - for standard input.")
+    ],
+    *,
+    session: Annotated[
+        str | None, _own("A unit is the lines with the same match of this pattern (its first group).")
+    ] = None,
+    baseline_fraction: Annotated[
+        float,
+        _own("Share of the sessions, the first ones, to learn from.", validator=Number(gt=0, lt=1)),
+    ] = 0.1,
+    baseline: Annotated[int, _own("Lines to learn from, without --session.", validator=Number(gte=1))] = 400,
+    window: Annotated[int, _own("Lines a window, without --session.", validator=Number(gte=1))] = 50,
+    hop: Annotated[int, _own("Lines from window to window.", validator=Number(gte=1))] = 25,
+    format: Annotated[  # noqa: A002
+        Format | None, _own("Default: json for logs, csv for a series.")
+    ] = None,
+) -> None:
+    """Score every unit of a file, for measurement.
+
+    Of a log, each unit is one line of output with unit, score (higher is stranger), p_value, surprise_bits,
+    first_line and last_line (from 1), in order of first appearance; units of the baseline are left out.
+    Of a CSV series with the columns timestamp,value, each row comes back with its anomaly_score in [0, 1].
+    """
+    if session is None and is_series(file):
+        _write_series(file, format or "csv")
+        return
+    settings = block_settings(baseline=baseline, window=window, hop=hop)
+    with LogFile(file) as log:
+        scored = scored_log(log, settings, session=session, baseline_fraction=baseline_fraction)
+    _write(scored.verdicts, format or "json")
+
+
+def block_settings(*, baseline: int, window: int, hop: int) -> LogSettings:
+    """Settings for blocks of a file, whose alarms no budget bounds; raises UsageError where sizes clash."""
+    try:
+        return LogSettings(
+            baseline_size=baseline, window_size=window, hop_size=hop, alert_budget=float("inf")
+        )
+    except ValueError as error:
+        raise UsageError(
+            f"The sizes do not fit: baseline {baseline}, window {window}, hop {hop}.",
+            hint="Choose baseline ≥ window ≥ hop.",
+        ) from error
+
+
+def scored_log(
+    log: LogFile, settings: LogSettings, *, session: str | None, baseline_fraction: float
+) -> Scored:
+    """The verdicts on a log's sessions or windows, without telling progress."""
+
+    def silent(lines: int, position: int) -> None:
+        return None
+
+    if session is None:
+        return score_blocks(log, settings, silent)
+    return score_sessions(log, settings, silent, pattern=session, baseline_fraction=baseline_fraction)
+
+
+def _row(verdict: Verdict) -> dict[str, object]:
+    values = (
+        verdict.key,
+        verdict.score,
+        verdict.p_value,
+        verdict.surprise_bits,
+        verdict.first,
+        verdict.last,
+    )
+    return dict(zip(COLUMNS, values, strict=True))
+
+
+def _write(verdicts: Iterable[Verdict], form: Format) -> None:
+    rows = (_row(verdict) for verdict in verdicts)
+    if form == "json":
+        sys.stdout.writelines(json.dumps(row) + "\n" for row in rows)
+        return
+    table = csv.DictWriter(sys.stdout, COLUMNS, lineterminator="\n")
+    table.writeheader()
+    table.writerows(rows)
+
+
+def _write_series(name: str, form: Format) -> None:
+    timestamps, values, scores = scored_series(name)
+    columns = ("timestamp", "value", "anomaly_score")
+    rows = zip(timestamps, values.tolist(), scores.tolist(), strict=True)
+    if form == "json":
+        sys.stdout.writelines(json.dumps(dict(zip(columns, row, strict=True))) + "\n" for row in rows)
+        return
+    table = csv.writer(sys.stdout, lineterminator="\n")
+    table.writerow(columns)
+    table.writerows(rows)

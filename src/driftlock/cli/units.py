@@ -1,0 +1,191 @@
+"""Verdicts on the units of a log file, for `score` and `detect`.
+
+Owns: reading a file in chunks of whole lines, and two ways to cut it into units. Blocks are scored as they
+are read. Sessions of a file are complete only at its end: they are learned and scored then, the baseline (the
+first ones to appear) before all others, those in the order in which they completed. No label is ever seen.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from math import ceil
+
+import numpy as np
+import numpy.typing as npt
+
+from driftlock.cli.logfile import LINE_BYTES_MAX, LogFile
+from driftlock.core.log_stream import LogSettings, LogStream, UnitOf
+from driftlock.core.verdict import Verdict
+from driftlock.errors import InputError
+from driftlock.signals.textlog import TextBatch, check_pattern, extract_keys, text_batch
+
+CHUNK_BYTES = 4 * 1024 * 1024
+LINES_MAX = 200_000_000
+
+Progress = Callable[[int, int], None]
+"""Told the lines read so far and the position in the packed file."""
+
+
+@dataclass(frozen=True, slots=True)
+class Scored:
+    """A file's verdicts in order of first appearance, and what was read for them."""
+
+    verdicts: list[Verdict]
+    lines: int
+    units_baseline: int
+    stream: LogStream
+
+
+def chunks(file: LogFile) -> Iterator[bytes]:
+    """The file in pieces of whole lines; a line beyond the limit is cut."""
+    rest = b""
+    while piece := file.unpacked.read(CHUNK_BYTES):
+        head, newline, tail = piece.rpartition(b"\n")
+        if newline:
+            yield rest + head + newline
+            rest = tail
+        elif len(rest) < LINE_BYTES_MAX:
+            rest += piece
+    if rest:
+        yield rest
+
+
+def score_blocks(file: LogFile, settings: LogSettings, progress: Progress) -> Scored:
+    """Verdicts on the windows of an un-keyed log. Positions are line numbers from 1."""
+    stream, lines = LogStream(settings), 0
+    verdicts: list[Verdict] = []
+    for chunk in readable(file):
+        batch = text_batch(chunk)
+        verdicts += add_lines(stream, batch, first_line=lines + 1)
+        lines += len(batch)
+        progress(lines, file.position)
+    verdicts += stream.flush()
+    return Scored(verdicts, lines, min(stream.warm_up.units_seen, stream.warm_up.units_needed), stream)
+
+
+def add_lines(
+    stream: LogStream,
+    batch: TextBatch,
+    *,
+    first_line: int,
+    now_ns: int | None = None,
+    sessions: Sequence[bytes] | None = None,
+) -> list[Verdict]:
+    """Feeds the lines of a batch that are not blank; the clock is that of the log unless one is given."""
+    rows = np.flatnonzero(batch.ends > batch.starts)
+    if not len(rows):
+        return []
+    offsets = batch.canonical.offsets
+    return stream.add(
+        batch.templates[rows],
+        batch.canonical.buffer,
+        offsets[:-1][rows],
+        offsets[1:][rows],
+        batch.time_ns[rows],
+        rows + first_line,
+        sessions=None if sessions is None else [sessions[row] for row in rows.tolist()],
+        now_ns=int(batch.time_ns.max()) if now_ns is None else now_ns,
+    )
+
+
+def readable(file: LogFile) -> Iterator[bytes]:
+    """`chunks`, with a fault in the packed data told as such."""
+    try:
+        yield from chunks(file)
+    except (EOFError, OSError, ValueError) as error:
+        raise InputError(f"{file.name} cannot be read: {error}") from error
+
+
+@dataclass
+class _KeyedLines:
+    """The keyed lines of a file, as columns; texts of templates once each."""
+
+    keys: dict[bytes, int] = field(default_factory=dict)
+    texts: dict[int, bytes] = field(default_factory=dict)
+    columns: list[tuple[npt.NDArray[np.int64], ...]] = field(default_factory=list)
+    templates: list[npt.NDArray[np.uint64]] = field(default_factory=list)
+    lines: int = 0
+
+    def take(self, chunk: bytes, pattern: str) -> None:
+        batch = text_batch(chunk)
+        found = extract_keys(chunk, batch.starts, batch.ends, pattern)
+        keys = self.keys
+        codes = np.array([-1 if k is None else keys.setdefault(k, len(keys)) for k in found], np.int64)
+        rows = np.flatnonzero(codes >= 0)
+        self.templates.append(batch.templates[rows])
+        self.columns.append((codes[rows], rows + (self.lines + 1), batch.time_ns[rows]))
+        self._keep_texts(batch, rows)
+        self.lines += len(batch)
+
+    def _keep_texts(self, batch: TextBatch, rows: npt.NDArray[np.int64]) -> None:
+        distinct, where = np.unique(batch.templates[rows], return_index=True)
+        for template, place in zip(distinct.tolist(), rows[where].tolist(), strict=True):
+            if template not in self.texts:
+                self.texts[template] = batch.canonical[place]
+
+
+def score_sessions(
+    file: LogFile,
+    settings: LogSettings,
+    progress: Progress,
+    *,
+    pattern: str,
+    baseline_fraction: float,
+) -> Scored:
+    """Verdicts on the complete sessions of a file, the baseline's left out. Positions are line numbers."""
+    check_pattern(pattern)
+    held = _KeyedLines()
+    for chunk in readable(file):
+        held.take(chunk, pattern)
+        progress(held.lines, file.position)
+    if not held.keys:
+        raise InputError(f"No line of {file.name} matches {pattern!r}.")
+    baseline = max(ceil(len(held.keys) * baseline_fraction), 2)
+    stream = LogStream(_for_file(settings, min(baseline, 4_096)))
+    verdicts = _score_units(stream, held, baseline)
+    return Scored(verdicts, held.lines, baseline, stream)
+
+
+def _for_file(settings: LogSettings, baseline_units: int) -> LogSettings:
+    return LogSettings(
+        mode="session",
+        baseline_units=baseline_units,
+        p_value_threshold=settings.p_value_threshold,
+        alert_budget=settings.alert_budget,
+    )
+
+
+def _score_units(stream: LogStream, held: _KeyedLines, baseline: int) -> list[Verdict]:
+    codes, lines, times = (np.concatenate(column) for column in zip(*held.columns, strict=True))
+    templates = np.concatenate(held.templates)
+    by_unit = np.argsort(codes, kind="stable")
+    bounds = np.searchsorted(codes[by_unit], np.arange(len(held.keys) + 1))
+    ended = by_unit[bounds[1:] - 1]  # the row of each unit's last line
+    later = baseline + np.argsort(ended[baseline:], kind="stable")
+    names = list(held.keys)
+    buffer, starts, ends = _texts_of(held.texts, templates)
+    found: dict[int, Verdict] = {}
+    now_ns = 0
+    for code in [*range(min(baseline, len(names))), *later.tolist()]:
+        rows = by_unit[bounds[code] : bounds[code + 1]]
+        now_ns = max(now_ns, int(times[rows[-1]]))
+        key = names[code].decode("utf-8", "replace")
+        first, last = rows[0], rows[-1]
+        unit = UnitOf(key, int(lines[first]), int(lines[last]), int(times[first]), int(times[last]))
+        verdict = stream.add_unit(unit, templates[rows], buffer, starts[rows], ends[rows], now_ns=now_ns)
+        if verdict is not None and code >= baseline:
+            found[code] = verdict
+    return [found[code] for code in sorted(found)]
+
+
+def _texts_of(
+    texts: dict[int, bytes], templates: npt.NDArray[np.uint64]
+) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """One buffer of all texts, and start and end of each line's text in it."""
+    hashes = np.array(sorted(texts), np.uint64)
+    ordered = [texts[template] for template in hashes.tolist()]
+    ends = np.cumsum([len(text) for text in ordered], dtype=np.int64)
+    starts = ends - np.array([len(text) for text in ordered], np.int64)
+    place = np.searchsorted(hashes, templates)
+    return np.frombuffer(b"".join(ordered), np.uint8), starts[place], ends[place]
