@@ -21,5 +21,7 @@ PY
 echo "Installing locked requirements ($kind)"
 "$venv/bin/python" -m pip install -qq --disable-pip-version-check --require-hashes -r "requirements/$kind.lock"
 "$venv/bin/python" -m pip install -qq --disable-pip-version-check --no-deps --no-build-isolation --editable .
+echo "Compiling the detection kernels (once, about a minute)"
+"$venv/bin/python" -m driftlock.runtime.kernels
 touch "$venv/.$kind"
 [ "$kind" = run ] || touch "$venv/.run"

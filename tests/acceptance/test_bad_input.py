@@ -23,7 +23,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 from opentelemetry.proto.common.v1.common_pb2 import AnyValue
 
 from support import telemetry
-from support.running import Running, running
+from support.tree import Tree
 
 PROTOBUF = {"content-type": "application/x-protobuf"}
 STREAM_FLOOD = 1_000_000
@@ -45,15 +45,15 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(900), pytest.mark.xdist_grou
 
 
 @pytest.fixture
-async def tree(data_dir: Path) -> AsyncIterator[Running]:
-    async with running(data_dir, "--streams-max", "4096", "--partitions", "8") as started:
+async def tree(data_dir: Path) -> AsyncIterator[Tree]:
+    async with Tree(data_dir, "--streams-max", "4096", "--partitions", "8") as started:
         yield started
 
 
 class Client:
     """OTLP over HTTP by hand, so that what a library would refuse to send can be sent."""
 
-    def __init__(self, tree: Running) -> None:
+    def __init__(self, tree: Tree) -> None:
         self._http = httpx.AsyncClient(base_url=tree.otlp_http, timeout=60)
 
     async def post(self, kind: str, body: bytes, **headers: str) -> httpx.Response:
@@ -139,7 +139,7 @@ async def a_million_stream_keys_are_taken(client: Client) -> None:
         await client.accepted("logs", request.SerializeToString())
 
 
-async def caught_up(tree: Running, service: str, events: int) -> None:
+async def caught_up(tree: Tree, service: str, events: int) -> None:
     deadline = time.monotonic() + SETTLE_TIMEOUT_S
     seen = None
     while seen != events:
@@ -149,7 +149,7 @@ async def caught_up(tree: Running, service: str, events: int) -> None:
         await asyncio.sleep(0.3)
 
 
-async def test_hostile_input_costs_no_good_data(tree: Running) -> None:
+async def test_hostile_input_costs_no_good_data(tree: Tree) -> None:
     client = Client(tree)
     rng = random.Random(5)
     roles = {child.pid for child in tree.children("driftlock")}
@@ -167,7 +167,7 @@ async def test_hostile_input_costs_no_good_data(tree: Running) -> None:
     await caught_up(tree, "steady", 10_100)
     assert await tree.anomalies(service="steady"), "the established stream lost its verdicts"
     assert {child.pid for child in tree.children("driftlock")} == roles, "a process was restarted"
-    for child in tree.children("driftlock detector"):
+    for child in tree.children("driftlock", "detector"):
         assert psutil.Process(child.pid).memory_info().rss < DETECTOR_BYTES_MAX
     async with httpx.AsyncClient() as http:
         told = (await http.get(f"{tree.api}/metrics")).text

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from support import telemetry
-from support.running import Running, driftlock, running
+from support.tree import Tree, driftlock
 
 LINES = 24_000
 RATE = 4_000
@@ -50,14 +50,14 @@ def expected() -> dict[str, Any]:
     return {}
 
 
-async def send(tree: Running, path: Path) -> None:
+async def send(tree: Tree, path: Path) -> None:
     await driftlock(
         "send", str(path), "--service", SERVICE, "--endpoint", tree.otlp_http,
         "--rate", str(RATE), "--timestamps", "parse", timeout_s=240,
     )  # fmt: skip
 
 
-async def outcome(tree: Running) -> list[tuple[Any, ...]]:
+async def outcome(tree: Tree) -> list[tuple[Any, ...]]:
     """The anomalies, once every line that was sent is in a checkpoint."""
     deadline = time.monotonic() + DONE_TIMEOUT_S
     while True:
@@ -74,7 +74,7 @@ async def outcome(tree: Running) -> list[tuple[Any, ...]]:
 
 async def undisturbed(data_dir: Path, log_file: Path, expected: dict[str, Any]) -> list[tuple[Any, ...]]:
     if "rows" not in expected:
-        async with running(data_dir.with_name("calm")) as tree:
+        async with Tree(data_dir.with_name("calm")) as tree:
             await send(tree, log_file)
             expected["rows"] = await outcome(tree)
     rows: list[tuple[Any, ...]] = expected["rows"]
@@ -82,8 +82,8 @@ async def undisturbed(data_dir: Path, log_file: Path, expected: dict[str, Any]) 
     return rows
 
 
-def kill_children(word: str) -> Callable[[Running], Awaitable[None]]:
-    async def kill(tree: Running) -> None:
+def kill_children(word: str) -> Callable[[Tree], Awaitable[None]]:
+    async def kill(tree: Tree) -> None:
         victims = tree.children(word)
         assert victims, f"no child is called {word}"
         for victim in victims:
@@ -92,12 +92,12 @@ def kill_children(word: str) -> Callable[[Running], Awaitable[None]]:
     return kill
 
 
-@pytest.mark.parametrize("victim", ["driftlock detector", "nats-server", "postgres"])
+@pytest.mark.parametrize("victim", ["detector", "nats-server", "postgres"])
 async def test_a_killed_part_changes_nothing(
     victim: str, data_dir: Path, log_file: Path, expected: dict[str, Any]
 ) -> None:
     wanted = await undisturbed(data_dir, log_file, expected)
-    async with running(data_dir) as tree:
+    async with Tree(data_dir) as tree:
         sending = asyncio.create_task(send(tree, log_file))
         for _ in range(2):
             await asyncio.sleep(2.0)
@@ -111,14 +111,13 @@ async def test_the_whole_tree_killed_and_started_again_changes_nothing(
     data_dir: Path, log_file: Path, expected: dict[str, Any]
 ) -> None:
     wanted = await undisturbed(data_dir, log_file, expected)
-    async with running(data_dir) as tree:
+    async with Tree(data_dir) as tree:
         sending = asyncio.create_task(send(tree, log_file))
         await asyncio.sleep(3.0)
-        for process in tree.children(""):
+        for process in tree.children():
             process.kill()
-        tree.process.kill()
-        await tree.process.wait()
+        tree.kill()
         assert not sending.done(), "the kill must come midway"
-        async with running(data_dir, ports=tree.ports, key=tree.key) as again:
-            await sending
-            assert await outcome(again) == wanted
+        await tree.start()
+        await sending
+        assert await outcome(tree) == wanted

@@ -11,6 +11,7 @@ import asyncio
 import contextlib
 import json
 import random
+import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,7 @@ import httpx
 import pytest
 
 from driftlock.runtime.embedded import EmbeddedServers
-from support.running import Running, driftlock, running
+from support.tree import Tree, driftlock
 
 FOUND_TIMEOUT_S = 60.0
 ROUNDS = 400
@@ -94,14 +95,14 @@ async def postgres_log(own_servers: EmbeddedServers, data_dir: Path, tmp_path: P
 
 
 @contextlib.asynccontextmanager
-async def listening(tree: Running) -> AsyncIterator[list[dict[str, Any]]]:
+async def listening(tree: Tree) -> AsyncIterator[list[dict[str, Any]]]:
     """Anomalies as they arrive over Server-Sent Events."""
     heard: list[dict[str, Any]] = []
     connected = asyncio.Event()
 
     async def listen() -> None:
         async with (
-            httpx.AsyncClient(headers=tree.headers, timeout=None) as client,
+            httpx.AsyncClient(headers={"Authorization": f"Bearer {tree.key}"}, timeout=None) as client,
             client.stream("GET", f"{tree.api}/v1/stream/anomalies") as answer,
         ):
             assert answer.status_code == 200
@@ -124,17 +125,27 @@ async def listening(tree: Running) -> AsyncIterator[list[dict[str, Any]]]:
             await task
 
 
+async def until_scored(tree: Tree, service: str, lines: int) -> dict[str, Any]:
+    """The stream of a service, once all lines sent to it stand in a checkpoint."""
+    deadline = time.monotonic() + FOUND_TIMEOUT_S
+    while True:
+        streams = (await tree.get("/v1/streams", service=service))["streams"]
+        if streams and streams[0]["events_seen"] == lines:
+            return dict(streams[0])
+        assert time.monotonic() < deadline, f"{streams} after {FOUND_TIMEOUT_S} s:\n{tree.log()}"
+        await asyncio.sleep(0.3)
+
+
 async def test_provoked_failures_stand_in_the_api_and_came_over_sse(
     postgres_log: Path, tmp_path_factory: pytest.TempPathFactory, data_dir: Path
 ) -> None:
-    async with running(data_dir.with_name("driftlock")) as tree, listening(tree) as heard:
+    async with Tree(data_dir.with_name("driftlock")) as tree, listening(tree) as heard:
         printed = await driftlock(
             "send", str(postgres_log), "--service", "shop-db", "--endpoint", tree.otlp_http
         )
         assert printed
-        async with asyncio.timeout(FOUND_TIMEOUT_S):
-            while not heard:
-                await asyncio.sleep(0.2)
+        lines = sum(1 for text in postgres_log.read_text().splitlines() if text.strip())
+        await until_scored(tree, "shop-db", lines)
         await asyncio.sleep(2.0)
         rows = await tree.anomalies(service="shop-db", stream_type="logs")
     assert {row["id"] for row in rows} == {event["id"] for event in heard}
@@ -147,15 +158,9 @@ async def test_provoked_failures_stand_in_the_api_and_came_over_sse(
 
 @pytest.mark.skipif(not HDFS.exists(), reason="the HDFS log of ../shared/data is not here")
 async def test_an_endless_hdfs_stream_raises_few_alarms_and_keeps_up(data_dir: Path) -> None:
-    async with running(data_dir) as tree:
+    async with Tree(data_dir) as tree:
         await driftlock("send", str(HDFS), "--service", "hdfs", "--endpoint", tree.otlp_http, timeout_s=300)
-        async with asyncio.timeout(FOUND_TIMEOUT_S):
-            while True:
-                streams = (await tree.get("/v1/streams"))["streams"]
-                if [s["events_seen"] for s in streams] == [111_621]:
-                    break
-                await asyncio.sleep(0.3)
-        stream = streams[0]
+        stream = await until_scored(tree, "hdfs", 111_621)
         rows = await tree.anomalies(service="hdfs")
     assert stream["phase"] == "ready"
     units = 111_621 // 25

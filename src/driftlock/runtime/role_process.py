@@ -16,7 +16,7 @@ from driftlock.errors import StartError
 from driftlock.runtime.process import Child, Program, spawn
 from driftlock.runtime.roles import READY_FD, Role
 
-READY_S = 60.0  # the first start compiles and imports; later ones take about a second
+READY_S = 300.0  # a detector's first start compiles for a minute, on a busy machine for longer
 _LOOK_S = 0.05
 
 

@@ -88,7 +88,9 @@ def _detector(settings: Settings, stop: asyncio.Event) -> Coroutine[Any, Any, No
     from driftlock.detector.service import run
     from driftlock.detector.settings import DetectorSettings
     from driftlock.engine.settings import EngineSettings
+    from driftlock.runtime.kernels import compiled_kernels
 
+    compiled_kernels()
     sizes: dict[str, Any] = {
         "baseline_size": settings.baseline_size,
         "window_size": settings.window_size,
