@@ -4,7 +4,7 @@ Owns: checking and splitting a request, message ids, the append. Must not know t
 
 A request with an idempotency key gets message ids that follow from the key and the content, so a client that
 sends it again after a lost answer does not append it twice. Without a key ids are random: two equal requests
-are then two requests, as the specification has it.
+are then two requests, as the specification has it, and may share messages with others.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from typing import Literal
 from driftlock.bus.envelope import Envelope
 from driftlock.bus.log import Append, TelemetryLog
 from driftlock.collector import metrics
+from driftlock.collector.joining import Joiner
 from driftlock.collector.settings import CollectorSettings
 from driftlock.errors import TooLargeError, UnavailableError
 from driftlock.signals.otlp import Kind, Split, encode_response, split
@@ -55,7 +56,9 @@ class Intake:
         self._log = log
         self._settings = settings
         self._now_ns = now_ns
-        self._new_id = new_id
+        self._joiner = Joiner(
+            log, tenant=settings.tenant, timeout_s=settings.append_timeout_s, now_ns=now_ns, new_id=new_id
+        )
         self._parsers = asyncio.Semaphore(PARSERS_MAX)
 
     async def take(self, request: Request) -> bytes:
@@ -90,22 +93,29 @@ class Intake:
     async def _append(self, request: Request, parsed: Split) -> None:
         if not parsed.parts:
             return
-        received_ns = self._now_ns()
-        tenant = self._settings.tenant
-        prefix = None if request.idempotency_key is not None else self._new_id()
-        parts = [
-            Append(
-                partition,
-                Envelope(kind=request.kind, tenant=tenant, received_ns=received_ns, payload=payload),
-                f"{prefix}-{index}" if prefix else _derived_id(request, tenant, partition, index, payload),
-            )
-            for index, (partition, payload) in enumerate(parsed.parts)
-        ]
         try:
-            await self._log.append_many(parts, timeout_s=self._settings.append_timeout_s)
+            if request.idempotency_key is None:
+                await self._joiner.append(request.kind, parsed.parts)
+            else:
+                await self._log.append_many(
+                    self._named(request, request.idempotency_key, parsed),
+                    timeout_s=self._settings.append_timeout_s,
+                )
         except TooLargeError as error:
             # NATS was set to take less than at our start: ours to repair, so the client shall keep the data.
             raise UnavailableError(error.message) from error
+
+    def _named(self, request: Request, key: str, parsed: Split) -> list[Append]:
+        """The parts as messages of their own, whose ids the same request would get again."""
+        received_ns, tenant = self._now_ns(), self._settings.tenant
+        return [
+            Append(
+                partition,
+                Envelope(kind=request.kind, tenant=tenant, received_ns=received_ns, payload=payload),
+                _derived_id(request.kind, key, tenant, partition, index, payload),
+            )
+            for index, (partition, payload) in enumerate(parsed.parts)
+        ]
 
     def _count(self, request: Request, parsed: Split) -> None:
         labels = (request.kind, request.transport)
@@ -115,10 +125,10 @@ class Intake:
             metrics.REJECTED.labels(*labels).inc(parsed.rejected)
 
 
-def _derived_id(request: Request, tenant: str, partition: int, index: int, payload: bytes) -> str:
+def _derived_id(kind: Kind, key: str, tenant: str, partition: int, index: int, payload: bytes) -> str:
     """Follows from the content too: a key used again for other data must not make that data vanish."""
     digest = hashlib.blake2b(digest_size=16, person=b"driftlock-once")
-    for part in (request.idempotency_key or "", tenant, request.kind, str(partition), str(index)):
+    for part in (key, tenant, kind, str(partition), str(index)):
         raw = part.encode("utf-8", "surrogateescape")
         digest.update(len(raw).to_bytes(8, "little") + raw)
     digest.update(payload)
