@@ -1,0 +1,223 @@
+"""`driftlock detect`: find what is unusual in log files, without a server."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Iterator
+from typing import Annotated, Literal
+
+from cyclopts import Parameter
+from cyclopts.validators import Number
+from rich.console import Console
+from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn
+
+from driftlock.cli.findings import Found, as_json, ranked, show
+from driftlock.cli.logfile import LogFile
+from driftlock.cli.score import block_settings
+from driftlock.cli.series_file import is_series, series_findings
+from driftlock.cli.units import Scored, add_lines, score_blocks, score_sessions
+from driftlock.core.log_settings import LogSettings
+from driftlock.core.log_stream import LogStream
+from driftlock.core.verdict import Verdict
+from driftlock.errors import UsageError
+from driftlock.signals.textlog import check_pattern, extract_keys, text_batch
+
+FOUND_EXIT_CODE = 10
+FOLLOW_WAIT_S = 0.25
+FOLLOW_BATCH_LINES = 1_000
+FOLLOW_IDLE_NS = 30_000_000_000
+
+Lines = Callable[[int, int], None]
+
+
+def _own(text: str, **more: object) -> Parameter:
+    return Parameter(help=text, show_env_var=False, **more)  # type: ignore[arg-type]
+
+
+def detect(
+    *files: Annotated[
+        str,
+        _own(
+            "Log files (text, JSON lines) or CSV series, also packed by gzip or zstd; - for standard input."
+        ),
+    ],
+    session: Annotated[
+        str | None, _own("A unit is the lines with the same match of this pattern (its first group).")
+    ] = None,
+    session_key: Annotated[
+        str | None, _own("A unit is the lines with the same value of this field: JSON lines, or NAME=VALUE.")
+    ] = None,
+    baseline_fraction: Annotated[
+        float, _own("Share of the sessions, the first ones, to learn from.", validator=Number(gt=0, lt=1))
+    ] = 0.1,
+    baseline: Annotated[int, _own("Lines to learn from, without sessions.", validator=Number(gte=1))] = 400,
+    window: Annotated[int, _own("Lines a window, without sessions.", validator=Number(gte=1))] = 50,
+    hop: Annotated[int, _own("Lines from window to window.", validator=Number(gte=1))] = 25,
+    limit: Annotated[int, _own("The most anomalies to show.", validator=Number(gte=1))] = 20,
+    follow: Annotated[
+        bool, _own("Read on as the file grows and show each anomaly as it is found.", negative=())
+    ] = False,
+    format: Annotated[Literal["pretty", "json"], _own("For people, or one JSON object a line.")] = "pretty",  # noqa: A002
+) -> None:
+    """Find what is unusual in log files.
+
+    Learns from the first part of each file, then shows what is strange by it, the strangest first: when, how
+    sure (the p-value), the lines and tokens that carry the surprise, and why. Needs no server, no labels and
+    no settings; if lines name a request, trace or job, give --session or --session-key.
+
+    The exit status is 0 when nothing was found, 10 when something was, else that of a fault (2 and more).
+    """
+    if not files:
+        raise UsageError("No file is given.", hint="Name log files, or - for standard input.")
+    if follow and len(files) > 1:
+        raise UsageError("Only one file can be followed.")
+    pattern = _pattern(session, session_key)
+    settings = block_settings(baseline=baseline, window=window, hop=hop)
+    if follow:
+        count = _follow(files[0], settings, pattern, format)
+    else:
+        count = _detect_all(files, settings, pattern, baseline_fraction, format, limit)
+    sys.stdout.flush()
+    raise SystemExit(FOUND_EXIT_CODE if count else 0)
+
+
+def _pattern(session: str | None, session_key: str | None) -> str | None:
+    if session is not None and session_key is not None:
+        raise UsageError("Give --session or --session-key, not both.")
+    if session_key is None:
+        if session is not None:
+            check_pattern(session)
+        return session
+    name = "".join(c if c.isalnum() or c == "_" else f"\\{c}" for c in session_key)
+    return rf"""(?:^|[\s,{{;"'])["']?{name}["']?\s*[=:]\s*["']?([^\s"',;}}]+)"""
+
+
+def _detect_all(
+    files: tuple[str, ...],
+    settings: LogSettings,
+    pattern: str | None,
+    baseline_fraction: float,
+    form: str,
+    limit: int,
+) -> int:
+    """Reads all files, shows the strangest units; returns how many anomalies there are."""
+    errors = Console(stderr=True)
+    found: list[Found] = []
+    for name in files:
+        if pattern is None and is_series(name):
+            found += [Found(name, verdict) for verdict in series_findings(name)]
+            continue
+        with LogFile(name) as file, _progress(errors) as progress:
+            task = progress.add_task(name, total=file.size, lines=0, speed=0.0)
+            begun = time.monotonic()
+
+            def told(lines: int, position: int) -> None:
+                speed = lines / max(time.monotonic() - begun, 1e-9)  # noqa: B023
+                progress.update(task, completed=position, lines=lines, speed=speed)  # noqa: B023
+
+            if pattern is None:
+                scored = score_blocks(file, settings, told)
+            else:
+                scored = score_sessions(
+                    file, settings, told, pattern=pattern, baseline_fraction=baseline_fraction
+                )
+            seconds = time.monotonic() - begun
+        alarms = [verdict for verdict in scored.verdicts if verdict.alarm]
+        found += [Found(name, verdict) for verdict in alarms]
+        _summary(errors, name, scored, len(alarms), seconds)
+    _print_ranked(ranked(found), form, limit, many_files=len(files) > 1)
+    return len(found)
+
+
+def _print_ranked(found: list[Found], form: str, limit: int, *, many_files: bool) -> None:
+    if form == "json":
+        sys.stdout.writelines(as_json(one) + "\n" for one in found[:limit])
+        return
+    console = Console(highlight=False)
+    for rank, one in enumerate(found[:limit], 1):
+        show(console, one, rank, many_files=many_files)
+    if len(found) > limit:
+        console.print(f"{len(found) - limit:,} more; --limit shows them.")
+
+
+def _progress(console: Console) -> Progress:
+    return Progress(
+        SpinnerColumn(),
+        TextColumn("{task.description}", markup=False),
+        BarColumn(),
+        TextColumn("{task.fields[lines]:,} lines"),
+        TextColumn("{task.fields[speed]:,.0f} lines/s"),
+        console=console,
+        transient=True,
+    )
+
+
+def _summary(console: Console, name: str, scored: Scored, alarms: int, seconds: float) -> None:
+    speed = scored.lines / max(seconds, 1e-9)
+    said = f"{name}: {scored.lines:,} lines in {seconds:.1f} s ({speed:,.0f} lines/s), "
+    warm_up = scored.stream.warm_up
+    if warm_up.phase == "ready":
+        units = len(scored.verdicts)
+        said += f"{units:,} units judged by {scored.units_baseline:,} learned first, {alarms:,} anomalies."
+    else:
+        said += f"too short to judge: {warm_up.units_seen:,} of {warm_up.units_needed:,} units to learn from."
+    if scored.stream.overflowed:
+        said += f" {scored.stream.overflowed:,} lines found no room among the templates."
+    console.print(said, markup=False, highlight=False, soft_wrap=True)
+
+
+def _follow(name: str, settings: LogSettings, pattern: str | None, form: str) -> int:
+    """Scores lines as they come, until the input ends (a pipe) or Ctrl-C (a file)."""
+    if pattern is not None:
+        settings = LogSettings(mode="session", session_idle_ns=FOLLOW_IDLE_NS, alert_budget=float("inf"))
+    stream, lines, count = LogStream(settings), 0, 0
+    console = Console(highlight=False)
+
+    def tell(verdicts: list[Verdict]) -> int:
+        alarms = [Found(name, verdict) for verdict in verdicts if verdict.alarm]
+        for one in alarms:
+            if form == "json":
+                sys.stdout.write(as_json(one) + "\n")
+                sys.stdout.flush()
+            else:
+                show(console, one, None, many_files=False)
+        return len(alarms)
+
+    with LogFile(name) as file:
+        try:
+            for chunk in _growing(file):
+                now_ns = time.time_ns()
+                if not chunk:
+                    count += tell(stream.tick(now_ns))
+                    continue
+                batch = text_batch(chunk)
+                keys = None
+                if pattern is not None:
+                    keys = [k or b"" for k in extract_keys(chunk, batch.starts, batch.ends, pattern)]
+                count += tell(add_lines(stream, batch, first_line=lines + 1, now_ns=now_ns, sessions=keys))
+                lines += len(batch)
+        except KeyboardInterrupt:
+            pass
+    return count + tell(stream.flush(time.time_ns()))
+
+
+def _growing(file: LogFile) -> Iterator[bytes]:
+    """Whole lines as they come, empty while nothing does; ends with a pipe, never with a plain file."""
+    pending: list[bytes] = []
+    while True:
+        for line in file.lines(pause_s=FOLLOW_WAIT_S):
+            if line is not None:
+                pending.append(line)
+            if pending and (line is None or len(pending) >= FOLLOW_BATCH_LINES):
+                yield b"\n".join(pending) + b"\n"
+                pending = []
+            elif line is None:
+                yield b""
+        if pending:
+            yield b"\n".join(pending) + b"\n"
+            pending = []
+        if file.size is None:
+            return
+        yield b""
+        time.sleep(FOLLOW_WAIT_S)
