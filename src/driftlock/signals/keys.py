@@ -66,6 +66,13 @@ def partition_of(tenant: str, parts: KeyParts, partitions: int) -> int:
     return int.from_bytes(digest.digest(), "little") % partitions
 
 
+def resource_partition(raw: bytes, tenant: str, attributes: tuple[str, ...], partitions: int) -> int:
+    """The partition of a serialized `Resource`, which must be valid."""
+    if len(raw) <= RESOURCE_BYTES_CACHED_MAX:
+        return _cached_partition(raw, tenant, attributes, partitions)
+    return partition_of(tenant, key_parts(Resource.FromString(raw), attributes), partitions)
+
+
 def resource_key(raw: bytes, tenant: str, signal: Signal, attributes: tuple[str, ...]) -> StreamKey:
     """The stream key of a serialized `Resource`, which must be valid."""
     if len(raw) <= RESOURCE_BYTES_CACHED_MAX:
@@ -99,6 +106,11 @@ class KeyTable:
 def _cached_key(raw: bytes, tenant: str, signal: Signal, attributes: tuple[str, ...]) -> StreamKey:
     # Pure, and bounded by both limits above: parsing a resource costs more than walking its records.
     return stream_key(Resource.FromString(raw), tenant, signal, attributes)
+
+
+@lru_cache(maxsize=RESOURCES_CACHED_MAX)
+def _cached_partition(raw: bytes, tenant: str, attributes: tuple[str, ...], partitions: int) -> int:
+    return partition_of(tenant, key_parts(Resource.FromString(raw), attributes), partitions)
 
 
 def _scalar_text(value: Any) -> str:

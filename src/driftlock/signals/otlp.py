@@ -24,7 +24,7 @@ from opentelemetry.proto.collector.metrics.v1 import metrics_service_pb2 as metr
 from opentelemetry.proto.collector.trace.v1 import trace_service_pb2 as trace_service
 
 from driftlock.errors import MalformedTelemetryError
-from driftlock.signals.keys import key_parts, partition_of
+from driftlock.signals.keys import resource_partition
 from driftlock.signals.otlp_json import parse_json
 
 Kind = Literal["logs", "metrics", "traces"]
@@ -208,7 +208,8 @@ def _count(shape: _Shape, resources: Iterable[Any]) -> int:
 
 
 def _owners(resources: Iterable[Any], tenant: str, attributes: tuple[str, ...], partitions: int) -> list[int]:
-    return [partition_of(tenant, key_parts(r.resource, attributes), partitions) for r in resources]
+    # By its bytes, a resource seen before is found faster than its attributes can be read.
+    return [resource_partition(_serialize(r.resource), tenant, attributes, partitions) for r in resources]
 
 
 # ---- refusals of spans
