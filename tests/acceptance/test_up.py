@@ -12,6 +12,7 @@ import httpx
 import psutil
 import pytest
 
+from driftlock.runtime.ports import free_port
 from support.running import Driftlock, run
 from support.waiting import until
 
@@ -157,17 +158,17 @@ async def test_metrics_show_every_role(data_dir: Path) -> None:
                 await asyncio.sleep(0.2)
 
 
-@pytest.mark.parametrize("flag", ["--api-port", "--otlp-grpc-port", "--otlp-http-port"])
-async def test_a_port_in_use_is_named(flag: str, data_dir: Path) -> None:
+@pytest.mark.parametrize("name", ["api_port", "otlp_grpc_port", "otlp_http_port"])
+async def test_a_port_in_use_is_named(name: str, data_dir: Path) -> None:
     server = await asyncio.start_server(lambda _, writer: writer.close(), "127.0.0.1", 0)
     port = server.sockets[0].getsockname()[1]
-    refused = await asyncio.to_thread(run, "up", "--data-dir", str(data_dir), *_other_ports(flag, port))
+    refused = await asyncio.to_thread(run, "up", "--data-dir", str(data_dir), *_free_ports(**{name: port}))
     server.close()
     await server.wait_closed()
     assert refused.returncode == 4
     first, second, *more = refused.stderr.splitlines()
     assert f"Port {port} of 127.0.0.1 is taken by" in first
-    assert flag in second
+    assert f"--{name.replace('_', '-')}." in second
     assert more == []
 
 
@@ -187,7 +188,8 @@ def test_a_foreign_folder_is_told(data_dir: Path) -> None:
 
 def test_servers_out_of_reach_are_told(data_dir: Path) -> None:
     gone = "postgresql://u:hunter2@127.0.0.1:9/none"
-    done = run("up", "--data-dir", str(data_dir), "--database-url", gone, "--nats-url", "nats://127.0.0.1:9")
+    servers = ("--database-url", gone, "--nats-url", "nats://127.0.0.1:9")
+    done = run("up", "--data-dir", str(data_dir), *servers, *_free_ports())
     assert done.returncode == 5
     assert "PostgreSQL cannot be reached" in done.stderr
     assert "hunter2" not in done.stderr
@@ -202,13 +204,12 @@ def _refused(done: object, words: str) -> None:
     assert lines[1].strip()
 
 
-def _other_ports(flag: str, port: int) -> list[str]:
-    from driftlock.runtime.ports import free_port
-
-    ports = {"--api-port": 0, "--otlp-grpc-port": 0, "--otlp-http-port": 0}
-    for name in ports:
-        ports[name] = port if name == flag else free_port(ports.values())
-    return [str(part) for pair in ports.items() for part in pair]
+def _free_ports(**taken: int) -> list[str]:
+    """Flags for every port; `taken` names the one that a test chose."""
+    ports = {"api_port": 0, "otlp_grpc_port": 0, "otlp_http_port": 0, **taken}
+    for name, port in ports.items():
+        ports[name] = port or free_port(ports.values())
+    return [part for name, port in ports.items() for part in (f"--{name.replace('_', '-')}", str(port))]
 
 
 def _zombies(running: Driftlock) -> list[psutil.Process]:

@@ -51,7 +51,7 @@ async def detector(database_url: str, nats_url: str) -> AsyncIterator[asyncio.su
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-m", "driftlock", "detector",
         "--database-url", database_url, "--nats-url", nats_url,
-        "--partitions", str(PARTITIONS), "--checkpoint-interval-s", "0.3",
+        "--partitions", str(PARTITIONS), "--checkpoint-interval-s", "0.1",
     )  # fmt: skip
     try:
         yield process
@@ -73,6 +73,20 @@ async def drained(database_url: str, log: TelemetryLog) -> None:
                 ends = {partition: await log.last_position(partition) for partition in range(PARTITIONS)}
                 quiet = quiet + 1 if at == ends else 0
                 await asyncio.sleep(0.5)
+    finally:
+        await connection.close()
+
+
+async def reached(database_url: str, position: int) -> None:
+    """Waits until a checkpoint stands at or beyond a position."""
+    connection = await asyncpg.connect(database_url)
+    try:
+        async with asyncio.timeout(DONE_TIMEOUT_S):
+            while True:
+                at = await connection.fetchval("SELECT max(position) FROM partition_checkpoints")
+                if (at or 0) >= position:
+                    return
+                await asyncio.sleep(0.02)
     finally:
         await connection.close()
 
@@ -101,19 +115,17 @@ async def test_killed_detectors_find_what_an_undisturbed_one_finds(
     async with detector(databases[0], nats_url):
         await drained(databases[0], log)
 
-    kills = 0
-    for delay_s in (2.0, 2.5, 3.0, 2.2):
+    end = max([await log.last_position(partition) for partition in range(PARTITIONS)])
+    for share in (0.2, 0.4, 0.6, 0.8):
         async with detector(databases[1], nats_url) as process:
-            await asyncio.sleep(delay_s)
+            await reached(databases[1], int(share * end))
             process.kill()
             await process.wait()
-            kills += 1
     async with detector(databases[1], nats_url):
         await drained(databases[1], log)
     await log.close()
 
     undisturbed, disturbed = await found(databases[0]), await found(databases[1])
-    assert kills == 4
     assert undisturbed, "the story holds faults, and none was found"
     assert {row[2] for row in undisturbed} == {"logs", "traces", "metrics"}
     assert disturbed == undisturbed
