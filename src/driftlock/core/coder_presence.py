@@ -1,8 +1,8 @@
 """The presence coder: which templates a unit holds, and which usual ones it lacks.
 
 A template costs −log2 of the smoothed share of learned units that held it, when present, or that did not,
-when absent. Shares are taken as if `SAMPLE` units had been learned, (share · M + ½)/(M + 1), so that what was
-never seen costs the same at any age of the stream: an estimate by N alone would make each new template the
+when absent: (share · n + ½)/(n + 1), with n the units learned, at most `SAMPLE`. A template never seen
+costs as much as after `SAMPLE` units at any age of the stream: by n alone, each new one would be the
 costliest ever, and a stream of ever new templates a chain of records. The unit's code length is the largest
 of these, for an anomaly in one line must not drown in fifty ordinary ones; so it has one cause, too.
 """
@@ -20,13 +20,14 @@ from driftlock.core.packing import pack_array, unpack_array
 from driftlock.core.templates import CAPACITY_START, IdArray
 
 SAMPLE = 1_000
-"""M: rarer than one in so many units costs no more. The calibration's resolution is of that order."""
+"""Rarer than one in so many units costs no more: the calibration's resolution is of that order."""
+NEW_BITS = on_grid(log2(2.0 * (SAMPLE + 1.0)))
 
 
 @numba.njit(cache=True)
 def _bits(held: int, units: int) -> float:
-    share = held / units if units > 0 else 0.0
-    return on_grid(log2((SAMPLE + 1.0) / (share * SAMPLE + 0.5)))
+    sample = min(units, SAMPLE)
+    return on_grid(log2((sample + 1.0) / (held * sample / units + 0.5)))
 
 
 @numba.njit(cache=True)
@@ -42,7 +43,7 @@ def _code(distinct: IdArray, df: IdArray, marks: IdArray, units: int) -> tuple[f
             missing = item
     for item in distinct:
         marks[item] = 0
-    present_bits = _bits(df[rarest], units)
+    present_bits = _bits(df[rarest], units) if df[rarest] > 0 else NEW_BITS
     if missing < 0:
         return present_bits, rarest
     absent_bits = _bits(units - df[missing], units)

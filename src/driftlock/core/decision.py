@@ -1,12 +1,12 @@
 """The decision: which verdicts become alarms, so that a stationary stream falls silent.
 
-A p-value of α flags a share α of the units of a stationary stream for ever; nobody would read that. So a unit
-with p ≤ α alarms only if it is a record (stranger than the whole calibration set, which happens to an
-exchangeable unit with probability 1/(n + 1)), or if p ≤ α/5 and its cause was not seen among suspicious
-units for the last `REPEAT_UNITS` (causes are templates, so a stationary stream runs out of them). Alarms then
-draw on the alert budget, a bucket that refills over a week of the stream's clock; when it is empty, only an
-all-time record still passes, of which N exchangeable units hold about ln N. Consecutive suspicious blocks are
-one episode with one alarm.
+A p-value of α flags a share α of the units of a stationary stream for ever; nobody would read that. So a
+unit with p ≤ α alarms only if it is a record (stranger than the whole calibration set, which happens to an
+exchangeable unit with probability 1/(n + 1)), or if its cause was not seen among suspicious units for the
+last `REPEAT_UNITS` and either p ≤ α/5 or the cause is a line never seen at all (causes are templates, so a
+stationary stream runs out of them). Alarms then draw on the alert budget, a bucket that refills over a week
+of the stream's clock; when it is empty, only an all-time record still passes, of which N exchangeable units
+hold about ln N. Consecutive suspicious blocks are one episode with one alarm.
 """
 
 from __future__ import annotations
@@ -25,13 +25,17 @@ Cause = tuple[str, int]
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """What is known of a unit when it is decided on. `record`: no calibration score reaches its score."""
+    """What is known of a unit when it is decided on.
+
+    `record`: no calibration score reaches its score. `unseen`: its cause is a line never learned before.
+    """
 
     score: float
     p_value: float
     record: bool
     cause: Cause
     now_ns: int
+    unseen: bool = False
 
 
 class Decision:
@@ -68,7 +72,8 @@ class Decision:
             self._calm()
             return False
         self._quiet = 0
-        strange = evidence.record or (news and evidence.p_value <= NEW_CAUSE_SHARE * self._threshold)
+        rare = evidence.unseen or evidence.p_value <= NEW_CAUSE_SHARE * self._threshold
+        strange = evidence.record or (news and rare)
         if not strange or inside or not (self._tokens >= 1 or all_time):
             return False
         self._tokens = max(self._tokens - 1, 0.0)

@@ -307,7 +307,11 @@ class LogStream:
         reached = self._calibration.at_least(score)
         p_value = (1 + reached) / (1 + self._calibration.size)
         strangest = max(self._recent, key=lambda block: block.assessment.score).assessment
-        alarm = self._decision.decide(Evidence(score, p_value, reached == 0, _cause(strangest), now_ns))
+        cause = _cause(strangest)
+        unseen = cause[0] == "presence" and self._model.presence.df[cause[1]] == 0
+        alarm = self._decision.decide(
+            Evidence(score, p_value, reached == 0, cause, now_ns, unseen=bool(unseen))
+        )
         told = (
             self._tell(Significance(score, p_value, self._calibration.size, reached, self._usual()))
             if alarm

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -120,3 +121,10 @@ def test_a_stationary_stream_falls_silent(seed: int) -> None:
         calibration.add(score)
     # 5 % of 20,000 would be a thousand; records of a rolling 2,000 are about ln(20) + 18,000 / 2,000
     assert sum(alarms) <= 25
+
+
+def test_a_line_never_seen_needs_no_more_than_significance() -> None:
+    known, unseen = decision_with_record(), decision_with_record()
+    assert not known.decide(evidence(0.04))
+    assert unseen.decide(replace(evidence(0.04), unseen=True))
+    assert not unseen.decide(replace(evidence(0.06, cause=2), unseen=True))

@@ -113,15 +113,15 @@ def test_state_stays_bounded_and_codes_finite_under_endless_news(make: Make) -> 
 def presence_oracle(units: list[list[int]], probe: list[int]) -> float:
     df = Counter(t for unit in units for t in set(unit))
     n = len(units)
+    sample = min(n, SAMPLE)
     costs = []
     for template in range(9):
-        if template in probe:
-            share = df[template] / n
+        if template in probe and not df[template]:
+            costs.append(math.log2(2 * (SAMPLE + 1)))
+        elif template in probe:
+            costs.append(math.log2((sample + 1) / (df[template] / n * sample + 0.5)))
         elif df[template]:
-            share = (n - df[template]) / n
-        else:
-            continue
-        costs.append(-math.log2((share * SAMPLE + 0.5) / (SAMPLE + 1)))
+            costs.append(math.log2((sample + 1) / ((n - df[template]) / n * sample + 0.5)))
     return max(costs)
 
 

@@ -1,0 +1,243 @@
+"""`driftlock score` and `driftlock detect` on files made here."""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import io
+import json
+import random
+import re
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import pytest
+import zstandard
+
+from driftlock.cli.detect import FOUND_EXIT_CODE, detect
+from driftlock.cli.findings import moment
+from driftlock.cli.score import COLUMNS, score
+from driftlock.errors import InputError, UsageError
+
+FAULT = "ERROR disk: write to sector {} failed, remounting read-only"
+
+
+def block_log(seed: int, lines: int, fault_at: int | None = None) -> str:
+    rng = random.Random(seed)
+    kinds = ["INFO web: GET /cart took {} ms", "INFO web: POST /pay took {} ms", "INFO db: {} rows read"]
+    kinds += ["DEBUG cache: hit for key {}", "WARN pool: {} connections waiting"]
+    rows = []
+    for number in range(lines):
+        kind = rng.choices(kinds, [9, 3, 6, 4, 1])[0]
+        if fault_at is not None and fault_at <= number < fault_at + 4:
+            kind = FAULT
+        second = number % 86_400
+        stamp = f"2026-03-01T{second // 3600:02}:{second % 3600 // 60:02}:{second % 60:02}Z"
+        rows.append(f"{stamp} {kind.format(rng.randrange(10_000))}")
+    return "\n".join(rows) + "\n"
+
+
+def session_log(seed: int, jobs: int, broken: set[int]) -> str:
+    rng = random.Random(seed)
+    rows: list[str] = []
+    running: list[list[str]] = []
+    for job in range(jobs):
+        steps = ["accepted", *["step done"] * rng.randrange(2, 5)]
+        steps += ["lost its worker, giving up"] if job in broken else ["committed", "closed"]
+        running.append([f"job=j{job} {step}" for step in steps])
+        while len(running) > 3 or (job == jobs - 1 and running):
+            left = rng.choice(running)
+            rows.append(left.pop(0))
+            if not left:
+                running.remove(left)
+    return "\n".join(rows) + "\n"
+
+
+def appearing(text: str) -> list[str]:
+    """Session keys in order of first appearance."""
+    return list(dict.fromkeys(re.findall(r"job=(j\d+)", text)))
+
+
+def json_rows(text: str) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in text.splitlines()]
+
+
+def test_sessions_come_in_order_of_first_appearance_without_the_baseline(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    log = tmp_path / "jobs.log"
+    log.write_text("no key here\n" + session_log(1, 400, {200, 300}) + "\nnor here\n")
+    score(str(log), session=r"job=(j\d+)")
+    rows = json_rows(capsys.readouterr().out)
+    assert [row["unit"] for row in rows] == appearing(log.read_text())[40:]
+    assert all(list(row) == list(COLUMNS) for row in rows)
+    lines = log.read_text().splitlines()
+    for row in rows:
+        mine = [n for n, line in enumerate(lines, 1) if f"job={row['unit']} " in line]
+        assert (row["first_line"], row["last_line"]) == (mine[0], mine[-1])
+    worst = sorted(rows, key=lambda row: -row["score"])[:2]
+    assert {row["unit"] for row in worst} == {"j200", "j300"}
+    assert all(0 < row["p_value"] <= 1 for row in rows)
+
+
+def test_the_whole_match_is_the_key_when_the_pattern_has_no_group_and_the_fraction_counts(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    log = tmp_path / "jobs.log"
+    log.write_text(session_log(2, 100, set()))
+    score(str(log), session=r"job=j\d+", baseline_fraction=0.5, format="csv")
+    rows = list(csv.DictReader(io.StringIO(capsys.readouterr().out)))
+    assert [row["unit"] for row in rows] == [f"job={key}" for key in appearing(log.read_text())[50:]]
+
+
+def test_windows_cover_the_log_after_the_baseline(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    log = tmp_path / "web.log"
+    log.write_text(block_log(3, 3_000, fault_at=2_510))
+    score(str(log), baseline=1_000, window=50, hop=25)
+    rows = json_rows(capsys.readouterr().out)
+    assert len(rows) == (3_000 - 41 * 25) // 25
+    for row, following in pairwise(rows):
+        assert row["last_line"] - row["first_line"] == 49
+        assert following["first_line"] - row["first_line"] == 25
+    worst = max(rows, key=lambda row: row["score"])
+    assert worst["first_line"] <= 2_511 <= worst["last_line"] + 1
+
+
+@pytest.mark.parametrize("pack", ["plain", "gz", "zst"])
+def test_packing_and_chunking_change_nothing(
+    pack: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = block_log(4, 2_500, fault_at=2_000).encode()
+    plain = tmp_path / "plain.log"
+    plain.write_bytes(text)
+    score(str(plain))
+    expected = capsys.readouterr().out
+    monkeypatch.setattr("driftlock.cli.units.CHUNK_BYTES", 10_007)
+    packed = tmp_path / "packed.log"
+    packed.write_bytes(
+        {"plain": bytes, "gz": gzip.compress, "zst": zstandard.ZstdCompressor().compress}[pack](text)  # type: ignore[operator]
+    )
+    score(str(packed))
+    assert capsys.readouterr().out == expected
+
+
+def test_a_series_comes_back_with_scores(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    rng = random.Random(5)
+    values = [20 + rng.gauss(0, 1) for _ in range(3_000)]
+    values[2_800] = 90.0
+    rows = [
+        f"2026-03-{1 + n // 288:02}T{n % 288 // 12:02}:{n % 12 * 5:02}:00,{v}" for n, v in enumerate(values)
+    ]
+    series = tmp_path / "cpu.csv"
+    series.write_text("timestamp,value\n" + "\n".join(rows) + "\n")
+    score(str(series))
+    scored = list(csv.DictReader(io.StringIO(capsys.readouterr().out)))
+    assert [row["timestamp"] for row in scored] == [row.split(",")[0] for row in rows]
+    assert [float(row["value"]) for row in scored] == values
+    scores = [float(row["anomaly_score"]) for row in scored]
+    assert all(0 <= s <= 1 for s in scores)
+    assert scores.index(max(scores)) == 2_800
+    with pytest.raises(SystemExit) as ended:
+        detect(str(series), format="json")
+    found = json_rows(capsys.readouterr().out)
+    assert ended.value.code == FOUND_EXIT_CODE
+    assert any(row["unit"] == rows[2_800].split(",")[0] for row in found)
+
+
+def run_detect(*files: str, **options: Any) -> int:
+    with pytest.raises(SystemExit) as ended:
+        detect(*files, **options)
+    return int(ended.value.code or 0)
+
+
+def test_detect_tells_the_fault_its_place_and_why(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    log = tmp_path / "web.log"
+    log.write_text(block_log(6, 5_000, fault_at=4_000))
+    assert run_detect(str(log), format="json") == FOUND_EXIT_CODE
+    out, err = capsys.readouterr()
+    rows = json_rows(out)
+    assert "5,000 lines" in err
+    assert len(rows) <= 3
+    (fault,) = [row for row in rows if "remounting" in row["explanation"]]
+    assert fault["first_line"] <= 4_001 <= fault["last_line"]
+    assert fault["time"].startswith("2026-03-01T01:")
+    assert fault["p_value"] < 0.02
+    assert fault["detail"]["templates_new"]
+    assert run_detect(str(log)) == FOUND_EXIT_CODE
+    pretty = capsys.readouterr().out
+    assert "remounting" in pretty
+    assert "p = " in pretty
+    assert "\x1b" not in pretty, "no colour where nobody sees it"
+
+
+def test_detect_finds_nothing_in_an_ordinary_log(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    log = tmp_path / "calm.log"
+    calm = [f"INFO web: GET /cart took {n * 37 % 1_000} ms" for n in range(4_000)]
+    log.write_text("\n".join(calm))
+    assert run_detect(str(log)) == 0
+    assert capsys.readouterr().out == ""
+
+
+def test_detect_says_when_a_log_is_too_short(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    log = tmp_path / "short.log"
+    log.write_text(block_log(7, 100))
+    assert run_detect(str(log)) == 0
+    assert "too short" in capsys.readouterr().err
+
+
+def test_detect_by_session_pattern_and_by_key(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    log = tmp_path / "jobs.log"
+    log.write_text(session_log(8, 500, {300}))
+    for by in ({"session": r"job=(j\d+)"}, {"session_key": "job"}):
+        assert run_detect(str(log), format="json", **by) == FOUND_EXIT_CODE
+        rows = json_rows(capsys.readouterr().out)
+        assert rows[0]["unit"] == "j300"
+        assert any("lost its worker" in line["line"] for line in rows[0]["detail"]["lines"])
+
+
+def test_session_key_reads_json_lines(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    log = tmp_path / "jobs.jsonl"
+    rows = []
+    for line in session_log(9, 300, {250}).splitlines():
+        key, message = line.split(" ", 1)
+        rows.append(json.dumps({"time": 1_760_000_000, "job": key.removeprefix("job="), "message": message}))
+    log.write_text("\n".join(rows))
+    assert run_detect(str(log), format="json", session_key="job") == FOUND_EXIT_CODE
+    assert json_rows(capsys.readouterr().out)[0]["unit"] == "j250"
+
+
+def test_wrong_use_is_told_in_a_sentence(tmp_path: Path) -> None:
+    log = tmp_path / "web.log"
+    log.write_text(block_log(1, 10))
+    for call in (
+        lambda: detect(),
+        lambda: detect(str(log), session="(", session_key=None),
+        lambda: detect(str(log), session="a", session_key="b"),
+        lambda: detect(str(log), str(log), follow=True),
+        lambda: score(str(log), baseline=10, window=50),
+        lambda: score(str(log), session="("),
+    ):
+        with pytest.raises(UsageError):
+            call()
+    for wrong in (lambda: score(str(tmp_path / "none.log")), lambda: score(str(log), session="nowhere")):
+        with pytest.raises(InputError):
+            wrong()
+    torn = tmp_path / "torn.gz"
+    torn.write_bytes(gzip.compress(block_log(1, 1_000).encode())[:-500])
+    with pytest.raises(InputError):
+        score(str(torn))
+
+
+@pytest.mark.parametrize("content", [b"", b"\n\n\n", b"\xff\xfe\x00" * 5_000, b"x" * 1_000_000])
+def test_odd_files_are_no_crash(content: bytes, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    log = tmp_path / "odd.log"
+    log.write_bytes(content)
+    score(str(log))
+    assert capsys.readouterr().out == ""
+    assert run_detect(str(log)) == 0
+
+
+def test_moments() -> None:
+    assert moment(0) == ""
+    assert moment(1_772_323_200_000_000_000) == "2026-03-01T00:00:00Z"
