@@ -20,8 +20,12 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+import grpc
 import httpx
 import psutil
+
+from benchmarks.load import RECORDS_A_REQUEST, Kind, Shape, fresh, requests
+from benchmarks.speed_client import METHODS
 
 KEY = "dlk_key-of-the-benchmark-on-loopback"
 STARTED = "Ctrl-C ends it."
@@ -29,6 +33,8 @@ START_TIMEOUT_S = 180.0
 END_TIMEOUT_S = 60.0
 CHECKPOINT_INTERVAL_S = 15.0  # the default of `driftlock up`
 PAGE = 1_000
+COMPILED: tuple[Kind, ...] = ("logs", "traces", "metrics")
+COMPILED_STREAMS = 100
 ROLES = ("collector", "detector", "api", "nats", "postgres", "supervisor")
 
 
@@ -81,6 +87,17 @@ class Tree:
             except subprocess.TimeoutExpired:
                 self._process.kill()
                 self._process.wait()
+
+    def compile(self) -> None:
+        """Send a little of every signal, so that the detectors have compiled what they run."""
+        for kind in COMPILED:
+            payloads = requests(kind, Shape(COMPILED_STREAMS, 10, "compile"), count=2, seed=1)
+            before = self.processed(kind)
+            with grpc.insecure_channel(f"127.0.0.1:{self.grpc_port}") as channel:
+                export: Any = channel.unary_unary(METHODS[kind])
+                for number, payload in enumerate(payloads):
+                    export(fresh(payload, now_ns=time.time_ns(), round_number=number), timeout=60)
+            self.await_processed(kind, before + 2 * RECORDS_A_REQUEST, timeout_s=START_TIMEOUT_S)
 
     def processed(self, signal_name: str) -> int:
         """Events whose verdicts are committed, as Prometheus is told."""
