@@ -30,7 +30,7 @@ import numpy as np
 import numpy.typing as npt
 
 from driftlock.signals.batch import Lines
-from driftlock.signals.kernel import entry, inner, pointer, readonly
+from driftlock.signals.kernel import entry, inner, once, pointer, readonly
 from driftlock.signals.masks import (
     ACTIVE,
     ALNUM,
@@ -44,6 +44,7 @@ from driftlock.signals.masks import (
     DOT,
     HEX,
     LETTER,
+    NOT_DIGIT,
     PATH,
     UNDER,
     URL_SCHEME_BYTES_MAX,
@@ -63,7 +64,7 @@ from driftlock.signals.masks import (
     url_end,
     uuid_end,
 )
-from driftlock.signals.secrets import aws_key_end, secret_span, suffixes
+from driftlock.signals.secrets import AWS_KEY_BYTES, aws_key_end, may_announce, secret_span, suffixes
 
 CANONICAL_VERSION = 1
 LINE_BYTES_MAX = 4096
@@ -121,9 +122,7 @@ MARKS = (
     M_SPACE,
 ) = (np.int64(number) for number in range(len(MARKS)))
 _MARK_SIZES = np.array([len(mark.encode()) for mark in MARKS])
-_MARK_BYTES = np.zeros((len(MARKS), 8), dtype=np.uint8)
-for _row, _mark in zip(_MARK_BYTES, MARKS, strict=True):
-    _row[: len(_mark.encode())] = list(_mark.encode())
+_MARK_WORDS = np.array([int.from_bytes(mark.encode().ljust(8, b"\0"), "little") for mark in MARKS], np.uint64)
 
 _RESULTS = suffixes(("status", "code", "statuscode", "errno", "exit", "signal", "response"))
 _GAP = np.zeros(256, dtype=np.bool_)
@@ -195,8 +194,10 @@ def _canonical_lines(buffer, starts, ends, out_array, offsets):  # type: ignore[
             end = start + LINE_BYTES_MAX
             while end > start + LINE_BYTES_MAX - 3 and b[end] & 0xC0 == 0x80:
                 end -= 1
-        size = _clean(b, start, end, line)
-        o = _mask(line, ZERO, size, out, o)
+        if _is_clean(b, start, end):
+            o = _mask(b, start, end, out, o)
+        else:
+            o = _mask(line, ZERO, _clean(b, start, end, line), out, o)
         if cut:
             o = _put(out, o, M_CUT)
         offsets[i + 1] = o
@@ -205,23 +206,20 @@ def _canonical_lines(buffer, starts, ends, out_array, offsets):  # type: ignore[
 # ---- cleaning
 
 
+@once
+def _is_clean(b, k, e):  # type: ignore[no-untyped-def]
+    if k == e:
+        return True
+    odd = np.uint8((b[k] == 32) | (b[e - 1] == 32) | (np.uint8(b[e - 1] - 32) >= 95))
+    for p in range(k, e - 1):
+        # Without branches, so that it becomes vector code. All but 32 to 126 wrap to 95 and more.
+        odd |= np.uint8((np.uint8(b[p] - 32) >= 95) | ((b[p] | b[p + 1]) == 32))
+    return odd == 0
+
+
 @inner
 def _clean(b, k, e, out):  # type: ignore[no-untyped-def]
     """Write the clean form of b[k:e] to out; its size."""
-    o = ZERO
-    last = np.uint8(32)
-    odd = np.uint8(0)
-    for p in range(k, e):
-        c = b[p]
-        odd |= np.uint8((np.uint8(c - 32) >= 95) | ((c | last) == 32))
-        last = c
-        out[o] = c
-        o += 1
-    return _clean_odd(b, k, e, out) if odd or last == 32 else o
-
-
-@inner
-def _clean_odd(b, k, e, out):  # type: ignore[no-untyped-def]
     o = ZERO
     p = k
     while p < e:
@@ -279,8 +277,9 @@ def utf8_size(b, k, e):  # type: ignore[no-untyped-def]
 @inner
 def _put(out, o, mark):  # type: ignore[no-untyped-def]
     # Eight bytes at once: what is written beyond the mark is overwritten by what follows.
+    word = _MARK_WORDS[mark]
     for p in range(8):
-        out[o + p] = _MARK_BYTES[mark, p]
+        out[o + p] = np.uint8(word >> np.uint64(8 * p))
     return o + _MARK_SIZES[mark]
 
 
@@ -308,8 +307,15 @@ def _mask(b, start, n, out, o):  # type: ignore[no-untyped-def]
             kind = CLASS[b[e]]
             if kind & DELIMITER:
                 break
+            # Copied on the chance that it stays: most chunks do.
+            out[o + e - k] = b[e]
             seen |= kind
             e += 1
+        size = e - k
+        if not seen & NOT_DIGIT and size > KEPT_DIGITS_MAX and size != 8:
+            # Only digits, and too many or too few to begin a timestamp or to name a result.
+            k, o = e, _put(out, o, M_NUM)
+            continue
         stop = e
         if seen & ACTIVE:
             while stop > k and (b[stop - 1] == 58 or b[stop - 1] == 46):
@@ -323,7 +329,7 @@ def _mask(b, start, n, out, o):  # type: ignore[no-untyped-def]
     return o
 
 
-@inner
+@once
 def _kinds(b, k, e):  # type: ignore[no-untyped-def]
     seen = np.uint16(0)
     for p in range(k, e):
@@ -331,18 +337,22 @@ def _kinds(b, k, e):  # type: ignore[no-untyped-def]
     return seen
 
 
-@inner
+@once
 def _plain_chunk(b, k, e, n, out, o):  # type: ignore[no-untyped-def]
-    """A chunk without digits and inner `.`, `/`, `:`, `@`: what the full scan does to it, quicker."""
-    if e - k == 3:
+    """A chunk without digits and inner `.`, `/`, `:`, `@`: what the full scan does to it, quicker.
+
+    It is at out[o:] already.
+    """
+    if e - k == 3 and b[k] < 97:
         end = letter_timestamp(b, k, n)
         if end:
             return end, _put(out, o, M_TS)
-    o = _copy(b, k, e, out, o)
-    value, end = secret_span(b, k, e, n)
-    if end:
-        o = _copy(b, e, value, out, o)
-        return end, _put(out, o, M_SECRET)
+    o += e - k
+    if may_announce(b, k, e, n):
+        value, end = secret_span(b, k, e, n)
+        if end:
+            o = _copy(b, e, value, out, o)
+            return end, _put(out, o, M_SECRET)
     p = e
     while p < n and (b[p] == 58 or b[p] == 46):
         out[o] = b[p]
@@ -351,7 +361,7 @@ def _plain_chunk(b, k, e, n, out, o):  # type: ignore[no-untyped-def]
     return p, o
 
 
-@inner
+@once
 def _mask_chunk(b, line, chunk, e, n, seen, out, o):  # type: ignore[no-untyped-def]
     """The full scan of the chunk [chunk, e). A match may end beyond it."""
     p = chunk
@@ -409,13 +419,23 @@ def _slash(b, p, e, slashes, out, o):  # type: ignore[no-untyped-def]
 @inner
 def _word(b, line, chunk, p, e, n, sign, seen, out, o):  # type: ignore[no-untyped-def]
     """What begins with the word at p. `sign` is 1 when the byte before it, already written, may be one."""
-    we = p + 1
+    we = p
+    kinds = np.uint16(0)
     while we < e and CLASS[b[we]] & WORD:
+        kinds |= CLASS[b[we]]
         we += 1
     before = b[p - 1] if p > chunk else np.uint8(32)
-    end, o = _typed(b, chunk, p, we, e, n, before, seen, out, o)
+    mark = b[we] if we < n else np.uint8(32)
+    end, o = _run(b, chunk, p, we, e, n, before, seen, out, o)
     if end:
         return end, o
+    if kinds & DIGIT or mark == 45 or mark == 58:
+        end, o = _typed(b, p, we, n, mark, out, o)
+        if end:
+            return end, o
+    if not kinds & DIGIT:
+        o = _copy(b, p, we, out, o)
+        p = we
     while p < we:
         if CLASS[b[p]] & UNDER:
             out[o] = 95
@@ -427,7 +447,7 @@ def _word(b, line, chunk, p, e, n, sign, seen, out, o):  # type: ignore[no-untyp
                 s += 1
             p, o = _part(b, line, p, s, we, n, sign, out, o)
         sign = 0
-    if p == we:
+    if p == we and may_announce(b, chunk, we, n):
         value, end = secret_span(b, chunk, we, n)
         if end:
             o = _copy(b, we, value, out, o)
@@ -435,23 +455,15 @@ def _word(b, line, chunk, p, e, n, sign, seen, out, o):  # type: ignore[no-untyp
     return p, o
 
 
-@inner
-def _typed(b, chunk, p, we, e, n, before, seen, out, o):  # type: ignore[no-untyped-def]
-    """The first of the typed placeholders that begins here, else (0, o)."""
-    kind = CLASS[b[p]]
-    if kind & DIGIT:
-        end = digit_timestamp(b, p, n)
-        if end:
-            return end, _put(out, o, M_TS)
-    elif p == chunk and we - p == 3:
+@once
+def _run(b, chunk, p, we, e, n, before, seen, out, o):  # type: ignore[no-untyped-def]
+    """A placeholder for a run with an alphabet of its own that begins here, else (0, o)."""
+    if p == chunk and we - p == 3 and b[p] < 97:
         end = letter_timestamp(b, p, n)
         if end:
             return end, _put(out, o, M_TS)
-    scheme = kind & LETTER and we - p <= URL_SCHEME_BYTES_MAX and we + 3 <= n
-    if scheme and b[we] == 58 and b[we + 1] == 47 and b[we + 2] == 47:
-        return url_end(b, p, n), _put(out, o, M_URL)
     if not BASE64[before]:
-        if before != 46 and b[p] == 101:
+        if b[p] == 101 and before != 46:
             end = jwt_end(b, p, n)
             if end:
                 return end, _put(out, o, M_JWT)
@@ -463,25 +475,36 @@ def _typed(b, chunk, p, we, e, n, before, seen, out, o):  # type: ignore[no-unty
         end = host_end(b, p, e)
         if end:
             return port_end(b, end, n), _put(out, o, M_HOST)
-    return _address(b, p, we, n, out, o)
-
-
-@inner
-def _address(b, p, we, n, out, o):  # type: ignore[no-untyped-def]
-    mark = b[we] if we < n else np.uint8(32)
-    size = we - p
-    if mark == 46 and size <= 3 and CLASS[b[p]] & DIGIT:
-        end = ip4_end(b, p, n)
-        if end:
-            return end, _put(out, o, M_IP)
-    if not CLASS[b[p]] & HEX:
+    if we - p == AWS_KEY_BYTES:
         end = aws_key_end(b, p, we)
-        return (end, _put(out, o, M_SECRET)) if end else (0, o)
-    if mark == 45 and size == 8:
+        if end:
+            return end, _put(out, o, M_SECRET)
+    return ZERO, o
+
+
+@once
+def _typed(b, p, we, n, mark, out, o):  # type: ignore[no-untyped-def]
+    """A timestamp, URL, address or UUID that begins with the word [p, we), else (0, o)."""
+    size = we - p
+    kind = CLASS[b[p]]
+    if kind & DIGIT:
+        end = digit_timestamp(b, p, n)
+        if end:
+            return end, _put(out, o, M_TS)
+        if mark == 46 and size <= 3:
+            end = ip4_end(b, p, n)
+            if end:
+                return end, _put(out, o, M_IP)
+    scheme = mark == 58 and kind & LETTER and size <= URL_SCHEME_BYTES_MAX and we + 3 <= n
+    if scheme and b[we + 1] == 47 and b[we + 2] == 47:
+        return url_end(b, p, n), _put(out, o, M_URL)
+    if not kind & HEX or (mark != 45 and mark != 58):
+        return ZERO, o
+    if size == 8 and mark == 45:
         end = uuid_end(b, p, n)
         if end:
             return end, _put(out, o, M_UUID)
-    if size == 2 and (mark == 58 or mark == 45):
+    if size == 2:
         end = mac_end(b, p, n)
         if end:
             return end, _put(out, o, M_MAC)
@@ -489,8 +512,7 @@ def _address(b, p, we, n, out, o):  # type: ignore[no-untyped-def]
         end = ip6_end(b, p, n)
         if end:
             return end, _put(out, o, M_IP)
-    end = aws_key_end(b, p, we)
-    return (end, _put(out, o, M_SECRET)) if end else (0, o)
+    return ZERO, o
 
 
 @inner
@@ -561,7 +583,7 @@ def _exponent_end(b, k, n):  # type: ignore[no-untyped-def]
     return p + count if count and ends_word(b, p + count, n) else 0
 
 
-@inner
+@once
 def _number(b, line, p, e, n, sign, out, o):  # type: ignore[no-untyped-def]
     """Digits [p, e) that end a word, and the decimals that follow."""
     end = e
@@ -594,8 +616,8 @@ def _names_result(b, line, p, e, n):  # type: ignore[no-untyped-def]
         return False
     for row in range(len(_RESULTS)):
         start = _name_start(b, line, q, row)
-        if start >= 0:
-            return start == line or not CLASS[b[start - 1]] & LETTER or 65 <= b[start] <= 90
+        if start >= 0 and (start == line or not CLASS[b[start - 1]] & LETTER or 65 <= b[start] <= 90):
+            return True
     return False
 
 

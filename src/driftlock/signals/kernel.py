@@ -1,8 +1,8 @@
 """How the compiled functions of this package are compiled.
 
 Owns: the two decorators. `entry` is for what Python calls: compiled once and kept in Numba's file cache.
-`inner` is for what only kernels call: no Python wrapper, which halves the time to compile. Both release
-the interpreter lock.
+`inner` is for what only kernels call: no Python wrapper, which halves the time to compile; `once` is an
+inner function with one caller, into which it is built. All release the interpreter lock.
 
 Numba's file cache of an entry does not see a change in an inner function of another module: after such an
 edit, remove `__pycache__`.
@@ -21,6 +21,9 @@ entry: Any = njit(cache=True, nogil=True, error_model="numpy")
 # Numba's stubs do not know the last two arguments.
 _compile: Any = njit
 inner: Any = _compile(nogil=True, error_model="numpy", no_cpython_wrapper=True, no_cfunc_wrapper=True)
+once: Any = _compile(
+    nogil=True, error_model="numpy", no_cpython_wrapper=True, no_cfunc_wrapper=True, forceinline=True
+)
 
 ArrayT = TypeVar("ArrayT", bound=npt.NDArray[Any])
 

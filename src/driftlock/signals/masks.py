@@ -18,7 +18,7 @@ from driftlock.signals.kernel import inner
 
 Bytes = npt.NDArray[np.uint8]
 
-DIGIT, LETTER, UNDER, DELIMITER, HEX, PATH, COLON, AT, DOT, ACTIVE = (1 << n for n in range(10))
+DIGIT, LETTER, UNDER, DELIMITER, HEX, PATH, COLON, AT, DOT, ACTIVE, NOT_DIGIT = (1 << n for n in range(11))
 ALNUM = DIGIT | LETTER
 WORD = DIGIT | LETTER | UNDER
 
@@ -39,7 +39,8 @@ def _classes() -> npt.NDArray[np.uint16]:
     table[ord("@")] |= AT
     table[ord(".")] |= DOT
     # What sends a chunk to the full scan. A short chunk without any of these is copied.
-    table[list(b"./@:")] |= ACTIVE
+    table[list(b"./@:\\")] |= ACTIVE
+    table[(table & (DIGIT | DELIMITER)) == 0] |= NOT_DIGIT
     return table
 
 
@@ -172,7 +173,7 @@ def digit_timestamp(b, k, n):  # type: ignore[no-untyped-def]
     """A timestamp that begins with a digit."""
     count = digits(b, k, n)
     p = k + count
-    if p >= n:
+    if p >= n or (count > 2 and count != 4 and count != 8):
         return 0
     c = b[p]
     if count == 4 and (c == 45 or c == 47 or c == 46):
@@ -360,19 +361,18 @@ def ip6_end(b, k, n):  # type: ignore[no-untyped-def]
                 doubles += 1
             elif p == k and (p + 1 >= e or b[p + 1] != 58):
                 return 0
+            longest = max(longest, run)
             run = 0
         else:
             groups += run == 0
             run += 1
             numbers += CLASS[b[p]] & DIGIT
-            longest = max(longest, run)
-    if longest > 5 or (longest == 5 and run != 5):
+    if longest > 4 or doubles > 1:
         return 0
-    if doubles == 0 and groups == 8 and longest <= 4:
-        return e
-    if doubles == 0 and groups == 9 and digits(b, e - run, n) == run:
-        return e
-    return e if doubles == 1 and 1 <= groups <= 7 and longest <= 4 and numbers > 0 else 0
+    if doubles == 0 and groups == 9:
+        return e if run <= 5 and digits(b, e - run, n) == run else 0
+    whole = doubles == 0 and groups == 8
+    return e if run <= 4 and (whole or (doubles == 1 and 1 <= groups <= 7 and numbers > 0)) else 0
 
 
 # ---- runs of their own alphabet

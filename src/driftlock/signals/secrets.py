@@ -53,20 +53,26 @@ _TOKEN[list(b"0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ._~+
 
 
 @inner
+def may_announce(b, chunk, e, n):  # type: ignore[no-untyped-def]
+    """Whether the word ending at e could announce a secret: a cheap first look before `secret_span`."""
+    if e >= n or e <= chunk or not _LAST[b[e - 1]]:
+        return False
+    c = b[e]
+    if c == 32:
+        return b[e - 1] | 32 == 114 or b[chunk] == 45 or (e + 1 < n and (b[e + 1] == 61 or b[e + 1] == 58))
+    return c == 58 or c == 61 or c == 34 or c == 39 or c == 92
+
+
+@inner
 def secret_span(b, chunk, e, n):  # type: ignore[no-untyped-def]
-    """Start and end of the secret that the word ending at e announces, or (0, 0).
+    """Start and end of the secret that the word ending at e announces (`may_announce`), or (0, 0).
 
     `chunk` is where the chunk of the word begins: names are not looked for before it.
     """
-    if e >= n or e <= chunk or not _LAST[b[e - 1]]:
-        return 0, 0
-    c = b[e]
-    if c == 32:
+    if b[e] == 32:
         start, end = _bearer(b, chunk, e, n)
         if end:
             return start, end
-    elif c != 58 and c != 61 and c != 34 and c != 39 and c != 92:
-        return 0, 0
     always = _ends_with_any(b, chunk, e, _ALWAYS)
     if not always and not _ends_with_any(b, chunk, e, _UNLESS_PROSE):
         return 0, 0
@@ -154,7 +160,7 @@ def _value_start(b, chunk, e, n):  # type: ignore[no-untyped-def]
 @inner
 def _past_scheme(b, k, n):  # type: ignore[no-untyped-def]
     p = k
-    while p < n and p - k < 12 and (97 <= b[p] | 32 <= 122):
+    while p < n and p - k < _SCHEMES.shape[1] - 1 and (97 <= b[p] | 32 <= 122):
         p += 1
     if p + 1 < n and b[p] == 32 and p > k and not _VALUE_STOP[b[p + 1]]:
         for row in range(len(_SCHEMES)):
