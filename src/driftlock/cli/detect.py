@@ -39,7 +39,8 @@ def detect(
     *files: Annotated[
         str,
         _own(
-            "Log files (text, JSON lines) or CSV series, also packed by gzip or zstd; - for standard input."
+            "Log files (text, JSON lines) or CSV series, also packed by gzip or zstd; - for standard input.",
+            allow_leading_hyphen=True,
         ),
     ],
     session: Annotated[

@@ -29,7 +29,11 @@ def _own(text: str, **more: object) -> Parameter:
 
 def score(
     file: Annotated[
-        str, _own("Log file or CSV series, plain or packed by gzip or zstd; - for standard input.")
+        str,
+        _own(
+            "Log file or CSV series, plain or packed by gzip or zstd; - for standard input.",
+            allow_leading_hyphen=True,
+        ),
     ],
     *,
     session: Annotated[
