@@ -114,8 +114,12 @@ class ContextCoder:
         return mean, total, out
 
     def _symbols(self, ids: IdArray) -> Hashes:
-        symbols = self._templates.hashes[ids]
-        return np.append(symbols, _END) if self._ends else symbols
+        if not self._ends:
+            return self._templates.hashes[ids]
+        symbols = np.empty(len(ids) + 1, np.uint64)
+        np.take(self._templates.hashes, ids, out=symbols[:-1])
+        symbols[-1] = _END
+        return symbols
 
     def learn(self, unit: CodedUnit, weight: int = 1) -> None:
         """Counts a unit's symbols after their contexts."""

@@ -77,15 +77,15 @@ class Baseline:
 
     def nearest(self, counts: Mapping[int, int]) -> tuple[int, Counter[int]]:
         """The kept unit whose template counts (by hash) differ least from `counts`, and its counts."""
-        best, best_counts, least = -1, Counter[int](), float("inf")
-        for index, inside in enumerate(self.kept):
-            if not inside:
-                continue
-            own = Counter(self.templates[item][0] for item in self.units[index].tolist())
-            away = sum(abs(own[key] - counts.get(key, 0)) for key in own.keys() | counts.keys())
-            if away < least:
-                best, best_counts, least = index, own, away
-        return best, best_counts
+        keys = [key for key, _ in self.templates]
+        wanted = np.array([counts.get(key, 0) for key in keys], np.int64)
+        sizes = [len(unit) for unit in self.units]
+        table = np.zeros((len(self.units), len(keys)), np.int64)
+        np.add.at(table, (np.repeat(np.arange(len(sizes)), sizes), np.concatenate(self.units)), 1)
+        away = np.abs(table - wanted).sum(axis=1)  # templates that no baseline unit knows add the same to all
+        away[~np.array(self.kept, np.bool_)] = np.iinfo(np.int64).max
+        best = int(np.argmin(away))
+        return best, Counter({keys[item]: int(table[best, item]) for item in np.flatnonzero(table[best])})
 
     def lines(self) -> dict[int, bytes]:
         """Canonical line by template hash."""
