@@ -27,7 +27,7 @@ from driftlock.storage.errors import FencedError
 logger = logging.getLogger(__name__)
 
 RETRY_WAIT_S = 0.5
-DRAIN_TIMEOUT_S = 3.0
+DRAIN_TIMEOUT_S = 1.2  # below what a supervisor gives a role to end
 POOL_CONNECTIONS_MAX = 4
 # what ends a claim without being anybody's mistake
 PASSING_FAULTS = (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, UnavailableError, FencedError)

@@ -141,7 +141,7 @@ class Settings:
     ] = 25
     p_value_threshold: Annotated[
         float, _option(_DETECTION, "Verdicts above this p-value are not significant.", least=1e-9, most=0.5)
-    ] = 0.05
+    ] = 0.01
     session_idle_s: Annotated[
         float, _option(_DETECTION, "A session or trace without events for so long is complete.", least=0.1)
     ] = 30.0
