@@ -58,3 +58,8 @@ REFUSED_EVENTS = Counter(
 EVICTED_STREAMS = Counter(
     "driftlock_streams_evicted", "Streams in warm-up that gave way to newer ones at the stream bound."
 )
+LOG_GAPS = Counter(
+    "driftlock_log_gaps",
+    "Times that the log's bounds discarded messages before a partition's owner read them.",
+    ["partition"],
+)

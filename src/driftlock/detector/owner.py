@@ -62,6 +62,7 @@ class PartitionOwner:
         self._checkpoint_due_at = 0.0
         self._last_message_at = 0.0
         self._told_events: dict[str, int] = {}
+        self._told_gaps = 0
         self._told_refused = 0
         self._told_evicted = 0
 
@@ -169,6 +170,9 @@ class PartitionOwner:
             metrics.EVENTS.labels(signal).inc(events - self._told_events.get(signal, 0))
             self._told_events[signal] = events
         metrics.LOG_LAG.labels(str(self.partition)).set(reader.pending)
+        if len(reader.gaps) > self._told_gaps:
+            metrics.LOG_GAPS.labels(str(self.partition)).inc(len(reader.gaps) - self._told_gaps)
+            self._told_gaps = len(reader.gaps)
         if now >= self._checkpoint_due_at:
             await self._checkpoint()
 
