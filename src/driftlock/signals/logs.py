@@ -55,12 +55,13 @@ def _walked(payload: bytes, tenant: str, attributes: tuple[str, ...]) -> LogBatc
     state = walk_logs(raw, resources, owner, time_ns, severity, trace_id, genai, text, offsets)
     if state < 0:
         return None
-    if state or len(np.unique(owner)) < resource_count:
+    filled = np.bincount(owner, minlength=resource_count)
+    if state or not filled.all():
         # The walk has not looked into lists, maps, and resources without records.
         _parse(payload)
     table = KeyTable()
     lookup = np.zeros((resource_count, 2), dtype=np.int32)
-    for number, signal in _present(owner, genai):
+    for number, signal in _present(owner, genai, filled):
         start, end = resources[number]
         name: Signal = "llm" if signal else "logs"
         try:
@@ -73,12 +74,13 @@ def _walked(payload: bytes, tenant: str, attributes: tuple[str, ...]) -> LogBatc
     return LogBatch(table.keys, stream, time_ns, severity, trace_id, canonical, hash_lines(canonical))
 
 
-def _present(owner: npt.NDArray[np.int64], genai: npt.NDArray[np.bool_]) -> list[tuple[int, int]]:
+def _present(
+    owner: npt.NDArray[np.int64], genai: npt.NDArray[np.bool_], filled: npt.NDArray[np.int64]
+) -> list[tuple[int, int]]:
     """The pairs of resource and GenAI flag that occur, in order of first appearance."""
-    codes = owner * 2 + genai
-    if not len(codes):
-        return []
-    distinct, first = np.unique(codes, return_index=True)
+    if not genai.any():
+        return [(int(number), 0) for number in np.flatnonzero(filled)]
+    distinct, first = np.unique(owner * 2 + genai, return_index=True)
     return [divmod(int(code), 2) for code in distinct[np.argsort(first)]]
 
 

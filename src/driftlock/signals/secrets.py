@@ -10,8 +10,8 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
+from driftlock.signals.chars import CLASS, DIGIT, WORD, names
 from driftlock.signals.kernel import inner
-from driftlock.signals.masks import CLASS, DIGIT, WORD, names
 
 # Names that announce a secret, matched as the lower-case end of what precedes the separator; a `_` or `-`
 # may stand between their letters.

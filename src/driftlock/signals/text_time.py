@@ -10,8 +10,9 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
+from driftlock.signals.chars import CLASS, DIGIT, digits
 from driftlock.signals.kernel import entry, inner, pointer, readonly
-from driftlock.signals.masks import CLASS, DIGIT, MONTHS, digits
+from driftlock.signals.mask_times import MONTHS
 
 # The formats, in the order in which they win a draw.
 ISO, COMPACT, SLASHED, HEALTH, EPOCH, BRACKETED, SYSLOG, ACCESS = (np.int64(n) for n in range(1, 9))

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from driftlock.signals.canonical import utf8_size
+from driftlock.signals.clean import utf8_size
 from driftlock.signals.kernel import inner
 
 VARINT, FIXED64, LENGTH, FIXED32 = np.int64(0), np.int64(1), np.int64(2), np.int64(5)
