@@ -20,6 +20,7 @@ from driftlock.bus.envelope import Envelope
 from driftlock.bus.log import TelemetryLog
 from driftlock.bus.reader import Reader
 from driftlock.detector import metrics
+from driftlock.detector.census import Census
 from driftlock.detector.records import moment, to_row
 from driftlock.detector.settings import DetectorSettings
 from driftlock.engine.engine import PartitionEngine, StoredState, StreamStatus
@@ -52,6 +53,7 @@ class PartitionOwner:
         now_ns: Callable[[], int],
     ) -> None:
         self.partition = partition
+        self.census = Census()
         self._settings = settings
         self._pool = pool
         self._log = log
@@ -98,6 +100,7 @@ class PartitionOwner:
             )
             self._engine.restore(stored, now_ns=checkpoint.received_ns)
         self._position = self._checkpoint_position = checkpoint.position
+        self.census.update(self._engine.statuses())
 
     async def _take(self, envelope: Envelope) -> None:
         started = perf_counter()
@@ -201,6 +204,7 @@ class PartitionOwner:
             await streams.upsert(conn, [self._stream_row(status) for status in told])
             await streams.remove(conn, removed)
         self._checkpoint_position = self._position
+        self.census.update(told, removed)
         took = loop.time() - started
         pause = max(self._settings.checkpoint_interval_s, took / CHECKPOINT_TIME_SHARE)
         self._checkpoint_due_at = loop.time() + pause

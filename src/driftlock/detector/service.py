@@ -12,10 +12,12 @@ import logging
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import get_args
 
 import asyncpg
 
 from driftlock.bus.log import TelemetryLog
+from driftlock.core.verdict import Phase
 from driftlock.detector import metrics
 from driftlock.detector.owner import PartitionOwner
 from driftlock.detector.settings import DetectorSettings
@@ -35,6 +37,7 @@ PASSING_FAULTS = (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, Unavai
 
 @dataclass(slots=True)
 class _Running:
+    owner: PartitionOwner
     task: asyncio.Task[None]
     stop: asyncio.Event
 
@@ -125,12 +128,19 @@ class _Claims:
                     raise UnavailableError("the connection that holds the claims was lost")
                 await self._reap()
                 await self._share()
-                metrics.PARTITIONS_OWNED.set(len(self._running))
+                self._tell()
                 await _first_of(stop, lost, timeout_s=self._settings.claim_interval_s)
             await self._drain(list(self._running))
         finally:
             await self._abandon()
-            metrics.PARTITIONS_OWNED.set(0)
+            self._tell()
+
+    def _tell(self) -> None:
+        census = [running.owner.census for running in self._running.values()]
+        metrics.PARTITIONS_OWNED.set(len(census))
+        metrics.STATE_BYTES.set(sum(one.state_bytes for one in census))
+        for phase in get_args(Phase):
+            metrics.STREAMS.labels(phase).set(sum(one.phases[phase] for one in census))
 
     async def _share(self) -> None:
         """Takes free partitions up to the fair share, and gives back what is beyond it."""
@@ -158,7 +168,7 @@ class _Claims:
         )
         stop = asyncio.Event()
         task = asyncio.create_task(owner.run(stop), name=f"partition-{partition}")
-        self._running[partition] = _Running(task, stop)
+        self._running[partition] = _Running(owner, task, stop)
 
     async def _reap(self) -> None:
         """Gives back partitions whose owner ended, and passes on what ended it."""
