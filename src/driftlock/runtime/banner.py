@@ -47,6 +47,11 @@ class Running:
 
     def _key_lines(self, command: str) -> list[str]:
         if self.first_key is None:
-            folder = f" --data-dir {self.settings.data_dir}" if self.settings.data_dir else ""
-            return [f"  Keys        {command} keys create NAME --role admin{folder}"]
+            return [f"  Keys        {command} keys create NAME --role admin{self._place()}"]
         return [f"  Admin key   {self.first_key}   (shown once, keep it)"]
+
+    def _place(self) -> str:
+        """The flag by which other commands find this database; an address may hold a password: not shown."""
+        if self.settings.database_url is not None:
+            return " --database-url URL"
+        return f" --data-dir {self.settings.data_dir}" if self.settings.data_dir else ""
