@@ -30,7 +30,7 @@ from driftlock.core.logarithm import log2
 from driftlock.core.templates import TEMPLATES_MAX, IdArray, TemplateTable
 
 ORDER = 3
-SLOTS_MAX = 8_192
+SLOTS_MAX = 4_096
 CHUNK_SYMBOLS = 128
 """Symbols learned between two looks at the table's room; each takes at most 2 (order + 1) slots."""
 

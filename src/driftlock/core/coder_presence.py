@@ -52,6 +52,12 @@ def _code(distinct: IdArray, df: IdArray, marks: IdArray, units: int) -> tuple[f
     return present_bits, rarest
 
 
+@numba.njit(cache=True)
+def _learn(distinct: IdArray, df: IdArray, weight: int) -> None:
+    for item in distinct:
+        df[item] += weight
+
+
 class PresenceCoder:
     """Document frequencies of templates. `bits` of a unit come from one template, present or missing."""
 
@@ -70,7 +76,7 @@ class PresenceCoder:
 
     def learn(self, unit: CodedUnit, weight: int = 1) -> None:
         """Counts a unit."""
-        self.df[unit.distinct] += np.int32(weight)
+        _learn(unit.distinct, self.df, weight)
         self.units += weight
         if self.units >= UNITS_REMEMBERED_MAX:
             self.df >>= 1
