@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 import asyncpg
 import uvicorn
 
+from driftlock.api import tasks
 from driftlock.api.access import is_loopback
 from driftlock.api.app import create_app
 from driftlock.api.context import ApiContext
@@ -124,23 +125,24 @@ async def _serve(
     stop: asyncio.Event,
     ready: asyncio.Event | None,
 ) -> None:
-    tasks = [asyncio.create_task(hub.run()), asyncio.create_task(_upkeep(context))]
+    listening, upkeeping = asyncio.create_task(hub.run()), asyncio.create_task(_upkeep(context))
     serving = asyncio.create_task(server.serve(sockets=[listener]))
     stopping = asyncio.create_task(stop.wait())
     try:
         if ready is not None:
             ready.set()  # the socket listens: what connects now waits in its backlog
         logger.info("API on http://%s:%d", context.settings.host, listener.getsockname()[1])
-        await asyncio.wait({serving, stopping, *tasks}, return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait({serving, stopping, listening, upkeeping}, return_when=asyncio.FIRST_COMPLETED)
     finally:
         hub.close()  # first: the server waits for open streams
         server.should_exit = True
-        for task in (stopping, tasks[1]):
-            task.cancel()
-        results = await asyncio.gather(serving, *tasks, return_exceptions=True)
-    for result in results:
-        if isinstance(result, Exception):
-            raise result
+        await asyncio.wait({serving, listening})
+        for task in (stopping, upkeeping):
+            await tasks.end(task)
+    for task in (serving, listening, upkeeping):
+        error = None if task.cancelled() else task.exception()
+        if error is not None:
+            raise error
 
 
 async def _upkeep(context: ApiContext) -> None:

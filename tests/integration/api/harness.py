@@ -12,6 +12,7 @@ from typing import Any
 import httpx
 
 from driftlock.api import service
+from driftlock.api.feed.hub import CONNECTIONS
 from driftlock.api.settings import ApiSettings
 from driftlock.storage.anomalies import NewAnomaly, anomaly_id
 
@@ -51,6 +52,7 @@ async def running(settings: ApiSettings, **more: Any) -> AsyncIterator[Api]:
         yield api
     finally:
         await api.end()
+        assert CONNECTIONS._value.get() == 0, "an event stream was not given back"
 
 
 Start = Callable[..., Awaitable[Api]]

@@ -28,16 +28,18 @@ REPORT = {
 }
 
 
-@pytest.mark.parametrize("path", PUBLIC)
-async def test_public_routes_need_no_key(api: Api, path: str) -> None:
+async def test_public_routes_need_no_key(api: Api) -> None:
     async with api.client() as client:
-        assert (await client.get(path)).status_code in (200, 503)
+        for path in PUBLIC:
+            assert (await client.get(path)).status_code in (200, 503)
 
 
-@pytest.mark.parametrize("path", VIEWER)
-async def test_other_routes_need_a_key(api: Api, path: str) -> None:
+WRONG_HEADERS = [None, "", "Bearer", "Basic dTpw", "Bearer dlk_" + "x" * 43, "Bearer \xff"]
+
+
+async def test_other_routes_need_a_key(api: Api) -> None:
     async with api.client() as client:
-        for header in (None, "", "Bearer", "Basic dTpw", "Bearer dlk_" + "x" * 43, "Bearer \xff"):
+        for path, header in itertools.product(VIEWER, WRONG_HEADERS):
             headers = {} if header is None else {"Authorization": header.encode("latin-1")}
             response = await client.get(path, headers=headers)
             problem(response, 401, "unauthenticated")

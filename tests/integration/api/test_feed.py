@@ -13,7 +13,6 @@ from typing import Any
 
 import asyncpg
 import httpx
-import pytest
 
 from driftlock.storage import anomalies, feed, pool
 from integration.api.harness import Api, Start, Store, make, problem
@@ -150,9 +149,9 @@ async def test_other_tenants_hear_nothing(viewer: httpx.AsyncClient, store: Stor
         assert (await follower.next()).data["id"] == str(ours.id)
 
 
-@pytest.mark.parametrize("params", [{"after": -1}, {"after": "x"}, {"after": 2**63}, {"severity": "huge"}])
-async def test_refuses_before_the_stream_begins(viewer: httpx.AsyncClient, params: dict[str, Any]) -> None:
-    problem(await viewer.get(PATH, params=params), 400, "validation")
+async def test_refuses_before_the_stream_begins(viewer: httpx.AsyncClient) -> None:
+    for params in ({"after": -1}, {"after": "x"}, {"after": 2**63}, {"severity": "huge"}):
+        problem(await viewer.get(PATH, params=params), 400, "validation")
     for header in ("x", "-1", "1.5", str(2**63), "9" * 100):
         problem(await viewer.get(PATH, headers={"Last-Event-ID": header}), 400, "validation")
     problem(await viewer.get(PATH, params={"limit": 5}), 400, "unknown-parameter")
@@ -244,14 +243,9 @@ async def test_events_beyond_the_ring_come_from_the_database(
     start: Start, key_of: dict[str, str], store: Store
 ) -> None:
     api = await start(sse_ring_events_max=4)
-    async with api.client(key_of["viewer"]) as client:
-        async with following(client) as live:
-            await live.next()
-            for n in range(40):
-                await store(make(b"%d" % n))
-            assert [e.id for e in await live.take(40)] == [str(n) for n in range(1, 41)]
-        async with following(client, after=0) as late:
-            assert [e.id for e in (await late.take(41))[1:]] == [str(n) for n in range(1, 41)]
+    await store(*(make(b"%d" % n) for n in range(40)))
+    async with api.client(key_of["viewer"]) as client, following(client, after=0) as late:
+        assert [e.id for e in (await late.take(41))[1:]] == [str(n) for n in range(1, 41)]
 
 
 async def _write(url: str, writer: int, commits: int) -> set[str]:
@@ -280,8 +274,8 @@ async def _follow_with_breaks(
                     break
                 try:
                     event = await asyncio.wait_for(follower.next(), 0.5)
-                except TimeoutError:
-                    break
+                except (TimeoutError, EOFError, httpx.RemoteProtocolError):
+                    break  # nothing new, or cut off for being behind the ring: both may happen any time
                 seen.append(event)
                 last_id = event.id
     return seen

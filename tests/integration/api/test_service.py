@@ -14,12 +14,10 @@ import asyncpg
 import httpx
 import pytest
 
-from driftlock.api import problems, service
+from driftlock.api import service
 from driftlock.errors import StartError
 from driftlock.storage import keys
 from integration.api.harness import Api, Start, Store, make, problem, running
-
-METHODS = ("get", "post", "patch", "put", "delete")
 
 
 async def test_liveness_and_version(api: Api) -> None:
@@ -72,11 +70,9 @@ async def test_comes_back_when_postgresql_does(
             await asyncio.sleep(0.05)
 
 
-@pytest.mark.parametrize(
-    "path", ["/", "/nope", "/v1", "/v1/anomalies/x/y/z", "/schema", "/v1/stream", "/%ff%00"]
-)
-async def test_unknown_paths(viewer: httpx.AsyncClient, path: str) -> None:
-    problem(await viewer.get(path), 404, "not-found")
+async def test_unknown_paths(viewer: httpx.AsyncClient) -> None:
+    for path in ("/", "/nope", "/v1", "/v1/anomalies/x/y/z", "/schema", "/v1/stream", "/%ff%00"):
+        problem(await viewer.get(path), 404, "not-found")
 
 
 async def test_methods_that_are_not_offered(viewer: httpx.AsyncClient) -> None:
@@ -130,73 +126,11 @@ async def test_metrics_tell_of_requests_and_connections(viewer: httpx.AsyncClien
     assert "driftlock_active_sse_connections" in response.text
 
 
-class TestOpenApi:
-    @pytest.fixture
-    async def document(self, api: Api) -> dict[str, Any]:
-        async with api.client() as client:
-            found: dict[str, Any] = (await client.get("/openapi.json")).json()
-        return found
-
-    def test_is_3_1_and_names_every_path(self, document: dict[str, Any]) -> None:
-        assert document["openapi"].startswith("3.1")
-        assert set(document["paths"]) == {
-            "/healthz", "/readyz", "/v1/version", "/metrics", "/openapi.json",
-            "/v1/anomalies", "/v1/anomalies/{anomaly_id}", "/v1/anomalies/{anomaly_id}/status",
-            "/v1/streams", "/v1/streams/{stream_id}", "/v1/stream/anomalies",
-        }  # fmt: skip
-
-    def test_every_error_is_typed(self, document: dict[str, Any]) -> None:
-        for path, item in document["paths"].items():
-            for method in METHODS:
-                for status, response in item.get(method, {}).get("responses", {}).items():
-                    if int(status) >= 400:
-                        content = response["content"]
-                        assert list(content) == [problems.MEDIA_TYPE], (path, method, status)
-                        assert "ProblemDetails" in str(content), (path, method, status)
-
-    def test_every_guarded_route_tells_its_refusals(self, document: dict[str, Any]) -> None:
-        for path, item in document["paths"].items():
-            for method in METHODS:
-                if method in item and path.startswith("/v1/") and path != "/v1/version":
-                    assert {"401", "403", "429", "500", "503"} <= set(item[method]["responses"]), path
-
-    def test_every_reference_leads_somewhere(self, document: dict[str, Any]) -> None:
-        def references(node: Any) -> list[str]:
-            if isinstance(node, dict):
-                own = [node["$ref"]] if isinstance(node.get("$ref"), str) else []
-                return own + [r for value in node.values() for r in references(value)]
-            return [r for value in node for r in references(value)] if isinstance(node, list) else []
-
-        found = references(document)
-        assert found
-        for reference in found:
-            node: Any = document
-            for part in reference.removeprefix("#/").split("/"):
-                node = node[part.replace("~1", "/").replace("~0", "~")]
-
-    def test_the_schemas_carry_the_contract(self, document: dict[str, Any]) -> None:
-        schemas = document["components"]["schemas"]
-        anomaly = next(schema for name, schema in schemas.items() if name.endswith("Anomaly"))
-        contract = """id timestamp stream_type stream service severity status ncd_score p_value
-            confidence_level is_statistically_significant compression_baseline compression_window
-            compression_combined compression_ratio_baseline compression_ratio_window
-            compression_ratio_change baseline_entropy window_entropy entropy_change surprise_bits
-            glass_box_explanation detailed_explanation baseline_ref window_start window_end log_position
-            detector_version config_version tags metadata trace_ids acknowledged_by acknowledged_at
-            dismissed_by dismissed_at notes created_at updated_at"""
-        assert set(contract.split()) <= set(anomaly["properties"])
-        parameters = {p["name"] for p in document["paths"]["/v1/anomalies"]["get"]["parameters"]}
-        filters = """stream_type status severity service stream tag min_ncd_score max_p_value start_time
-            end_time only_significant q"""
-        assert set(f"{filters} cursor limit offset".split()) == parameters
-        live = {p["name"] for p in document["paths"]["/v1/stream/anomalies"]["get"]["parameters"]}
-        assert set(f"{filters} after Last-Event-ID".split()) == live
-
-    def test_keys_are_declared_and_public_routes_are_open(self, document: dict[str, Any]) -> None:
-        assert document["components"]["securitySchemes"]["key"]["scheme"] == "bearer"
-        assert document["security"] == [{"key": []}]
-        assert {} in document["paths"]["/healthz"]["get"]["security"]
-        assert {} not in document["paths"]["/v1/anomalies"]["get"].get("security", [])
+async def test_the_document_is_served(api: Api) -> None:
+    async with api.client() as client:
+        response = await client.get("/openapi.json")
+    assert response.headers["content-type"] == "application/json"
+    assert response.json()["openapi"].startswith("3.1")
 
 
 async def test_a_taken_port_is_told(api: Api) -> None:

@@ -6,12 +6,12 @@ Owns the API's connection to NATS. The API starts without either: it says so at 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 from collections.abc import Awaitable, Callable
 
 import nats.errors
 
+from driftlock.api import tasks
 from driftlock.api.context import ApiContext
 from driftlock.bus.link import Link
 from driftlock.errors import StartError, UnavailableError
@@ -21,6 +21,7 @@ logger = logging.getLogger(__name__)
 
 PROBE_TIMEOUT_S = 2.0
 RETRY_S = 1.0
+CLOSE_TIMEOUT_S = 1.0
 
 
 async def probe_postgres(context: ApiContext) -> None:
@@ -56,12 +57,12 @@ class NatsProbe:
             raise UnavailableError(f"JetStream at {self._link.address} does not answer") from error
 
     async def close(self) -> None:
-        """Ends the connection."""
+        """Ends the connection; waits at most `CLOSE_TIMEOUT_S` for NATS."""
         if self._opening is not None:
-            self._opening.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._opening
-        await self._link.close()
+            await tasks.end(self._opening)
+        closing = asyncio.create_task(self._link.close())
+        await asyncio.wait({closing}, timeout=CLOSE_TIMEOUT_S)
+        await tasks.end(closing)
 
     async def _open(self) -> None:
         while not self._opened:
