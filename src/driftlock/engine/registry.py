@@ -25,6 +25,8 @@ SERIES_SETTLED_EVENTS = 1_000
 class StreamEntry:
     """A stream's state; `last_active` orders streams by activity, in log positions.
 
+    `stored` tells that a checkpoint may hold it: only then must its removal be written.
+
     `detector` is None for metric streams: their series live in the partition's bank.
     """
 
@@ -34,6 +36,7 @@ class StreamEntry:
     last_received_ns: int = 0
     last_active: int = 0
     findings: int = 0
+    stored: bool = False
 
     @property
     def settled(self) -> bool:
@@ -76,7 +79,9 @@ class StreamRegistry:
             entry = StreamEntry(key, LogStream(settings) if settings is not None else None)
             self._streams[key] = entry
             self._warming[key] = None
-            self._removed.discard(key.id)
+            if self._removed and key.id in self._removed:
+                self._removed.discard(key.id)
+                entry.stored = True
         entry.events += events
         entry.last_received_ns, entry.last_active = now_ns, active
         self._streams.move_to_end(key)
@@ -101,15 +106,18 @@ class StreamRegistry:
         if not self._warming:
             return False
         key, _ = self._warming.popitem(last=False)
-        del self._streams[key]
+        entry = self._streams.pop(key)
         self._dirty.discard(key)
-        self._removed.add(key.id)
+        if entry.stored:
+            self._removed.add(key.id)
         self.evicted_streams += 1
         return True
 
     def take_changes(self) -> tuple[list[StreamEntry], list[uuid.UUID]]:
         """Streams changed and stream ids removed since the last call."""
         changed = [self._streams[key] for key in sorted(self._dirty, key=lambda k: k.id)]
+        for entry in changed:
+            entry.stored = True
         removed = sorted(self._removed)
         self._dirty, self._removed = set(), set()
         return changed, removed
@@ -117,6 +125,7 @@ class StreamRegistry:
     def restore(self, entries: list[StreamEntry]) -> None:
         """Fills an empty registry; `last_active` gives back the order of activity."""
         for entry in sorted(entries, key=lambda e: e.last_active):
+            entry.stored = True
             self._streams[entry.key] = entry
             if not entry.settled:
                 self._warming[entry.key] = None

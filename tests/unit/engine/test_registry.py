@@ -21,6 +21,7 @@ def test_a_newcomer_displaces_the_stalest_stream_in_warm_up() -> None:
     registry = StreamRegistry(2)
     assert touch(registry, "old", events=1, active=1)
     assert touch(registry, "new", events=1, active=2)
+    registry.take_changes()
     assert touch(registry, "old", events=1, active=3)
     assert touch(registry, "newest", events=1, active=4)
     assert registry.get(key("new")) is None
@@ -44,8 +45,19 @@ def test_established_streams_are_never_displaced_and_the_refused_are_counted() -
 def test_a_stream_that_returns_after_eviction_is_not_reported_as_removed() -> None:
     registry = StreamRegistry(1)
     touch(registry, "a", events=1, active=1)
+    registry.take_changes()
     touch(registry, "b", events=1, active=2)
     touch(registry, "a", events=1, active=3)
     changed, removed = registry.take_changes()
     assert [entry.key.service for entry in changed] == ["a"]
-    assert removed == [key("b").id]
+    assert removed == []  # b never reached a checkpoint
+
+
+def test_a_stored_stream_that_came_back_and_went_again_is_removed() -> None:
+    registry = StreamRegistry(1)
+    touch(registry, "a", events=1, active=1)
+    registry.take_changes()
+    for active, name in enumerate(("b", "a", "b"), 2):
+        touch(registry, name, events=1, active=active)
+    _, removed = registry.take_changes()
+    assert removed == [key("a").id]
