@@ -57,6 +57,11 @@ class LogSettings:
             raise ValueError("calibration_max is at least 40 and baseline_units at least 2")
 
     @property
+    def units_to_reach_threshold(self) -> int:
+        """Units after which 1/(n + 1) is at or under the threshold: before, no p-value can be."""
+        return math.ceil(1.0 / self.p_value_threshold) - 1 + self.blocks_per_window - 1
+
+    @property
     def blocks_per_window(self) -> int:
         """Units that a verdict is on: 1 for sessions."""
         return 1 if self.mode == "session" else math.ceil(self.window_size / self.hop_size)
