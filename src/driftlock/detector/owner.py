@@ -25,6 +25,7 @@ from driftlock.detector.records import moment, to_row
 from driftlock.detector.settings import DetectorSettings
 from driftlock.engine.engine import PartitionEngine, StoredState, StreamStatus
 from driftlock.engine.finding import Finding
+from driftlock.engine.runs import runs
 from driftlock.engine.settings import EngineSettings
 from driftlock.errors import MalformedTelemetryError
 from driftlock.storage import anomalies, baselines, checkpoints, streams
@@ -80,8 +81,8 @@ class PartitionOwner:
         reader = await self._log.read(self.partition, after=self._position, wait_s=READ_WAIT_S)
         async with reader:
             async for envelopes in reader:
-                for envelope in envelopes:
-                    await self._take(envelope)
+                for run in runs(envelopes, now_ns=self._engine.now_ns):
+                    await self._take(run)
                     await asyncio.sleep(0)
                 await self._between(reader, had_messages=bool(envelopes))
                 if stop.is_set():
@@ -102,20 +103,38 @@ class PartitionOwner:
         self._position = self._checkpoint_position = checkpoint.position
         self.census.update(self._engine.statuses())
 
-    async def _take(self, envelope: Envelope) -> None:
+    async def _take(self, run: Sequence[Envelope]) -> None:
         started = perf_counter()
-        findings = self._score(envelope)
+        findings = self._score(run)
         metrics.COMPUTATION.labels("score").observe(perf_counter() - started)
-        self._position = envelope.position
+        self._position = run[-1].position
         if findings:
             await self._commit(findings)
 
-    def _score(self, envelope: Envelope) -> list[Finding]:
-        """The findings of one message; one that cannot be scored is told and left behind.
+    def _score(self, run: Sequence[Envelope]) -> list[Finding]:
+        """The findings of a run of messages; what cannot be scored is told and left behind.
 
         Failing open is deliberate: a message that always fails would otherwise stop its partition for ever.
-        The engine sees the same message again in every replay, so even this outcome is the same.
+        The engine sees the same messages again in every replay, so even the outcome of a malformed one is
+        the same; after a fault of our own the rest of its run is lost to the streams that it did not reach.
         """
+        if len(run) > 1:
+            try:
+                findings = self._engine.feed_together(run)
+            except Exception:
+                logger.exception(
+                    "partition %d: positions %d to %d were skipped",
+                    self.partition,
+                    run[0].position,
+                    run[-1].position,
+                )
+                metrics.SKIPPED_MESSAGES.labels("fault").inc(len(run))
+                return []
+            if findings is not None:
+                return findings
+        return [finding for envelope in run for finding in self._score_alone(envelope)]
+
+    def _score_alone(self, envelope: Envelope) -> list[Finding]:
         try:
             return self._engine.feed(
                 envelope.kind,

@@ -11,6 +11,7 @@ import uuid
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 
 import numpy as np
 import numpy.typing as npt
@@ -26,15 +27,12 @@ from driftlock.engine.registry import (
     dump_entry,
     load_entry,
 )
-from driftlock.engine.settings import SWEEP_NS, EngineSettings
+from driftlock.engine.runs import ROW_BITS, Message, Origins, second_of
+from driftlock.engine.settings import EngineSettings
 from driftlock.signals.batch import LogBatch, PointBatch, Signal, SpanBatch, StreamKey
-from driftlock.signals.logs import decode_logs
+from driftlock.signals.logs import decode_logs, decode_logs_together
 from driftlock.signals.points import decode_points
 from driftlock.signals.spans import decode_spans
-
-ROW_BITS = 22
-"""An event's position is its message's position in the high bits and its row in the low 22: a message of
-at most 4 MiB cannot hold more records."""
 
 BANK_ID = uuid.UUID("00000000-0000-8000-8000-000000000001")
 """The checkpoint row that holds a partition's metric series, and what names them."""
@@ -98,31 +96,67 @@ class PartitionEngine:
         OTLP; the engine's state is then as it was before.
         """
         batch = _decode(kind, payload, tenant=tenant, attributes=self._settings.attributes)
-        previous, self._now_ns = self._now_ns, max(self._now_ns, received_ns)
-        findings: list[Finding] = []
-        if previous and self._now_ns // SWEEP_NS > previous // SWEEP_NS:
-            findings += self._sweep(position)
+        findings = self._move_clock(received_ns, position)
         if isinstance(batch, PointBatch):
             findings += self._feed_points(batch, position)
         elif batch is not None:
-            findings += self._feed_lines(batch, position)
+            origins = Origins.of([position], np.array([len(batch)]), [self._now_ns])
+            findings += self._feed_lines(batch, origins)
         return findings
+
+    def feed_together(self, run: Sequence[Message]) -> list[Finding] | None:
+        """Takes a run (see `runs`) at once, with the same outcome as one message after another.
+
+        None, and nothing has changed, when that cannot be promised: a message is not of the usual form, a
+        stream is cut into sessions, or the bound on streams may be reached midway.
+        """
+        found = decode_logs_together(
+            [message.payload for message in run], tenant=run[0].tenant, attributes=self._settings.attributes
+        )
+        times = list(accumulate((m.received_ns for m in run), max, initial=self._now_ns))[1:]
+        if (
+            found is None
+            or second_of(times[0]) != second_of(times[-1])
+            or not self._may_share_a_run(found[0])
+        ):
+            return None
+        batch, rows = found
+        findings = self._move_clock(times[0], run[0].position)
+        self._now_ns = times[-1]
+        findings += self._feed_lines(batch, Origins.of([m.position for m in run], rows, times))
+        return findings
+
+    def _may_share_a_run(self, batch: LogBatch) -> bool:
+        known = sum(self._registry.get(key) is not None for key in batch.keys)
+        return (
+            self._settings.logs.mode == "block"
+            and all(key.signal == "logs" for key in batch.keys)
+            and len(self._registry) + len(batch.keys) - known <= self._settings.streams_max
+        )
+
+    def _move_clock(self, received_ns: int, position: int) -> list[Finding]:
+        previous, self._now_ns = self._now_ns, max(self._now_ns, received_ns)
+        if previous and second_of(self._now_ns) > second_of(previous):
+            return self._sweep(position)
+        return []
 
     @property
     def waits_for_clock(self) -> bool:
         """Whether a session is open that only the passing of time will close."""
         return any(e.detector is not None and e.detector.open_sessions for e in self._registry)
 
-    def _feed_lines(self, batch: LogBatch | SpanBatch, position: int) -> list[Finding]:
+    def _feed_lines(self, batch: LogBatch | SpanBatch, origins: Origins) -> list[Finding]:
         findings: list[Finding] = []
-        rows_of_streams = _rows_by_stream(batch.stream, len(batch.keys))
-        base = position << ROW_BITS
-        for index, rows in rows_of_streams:
-            key = batch.keys[index]
+        streams = [
+            (origins.last_active(rows), batch.keys[index], rows)
+            for index, rows in _rows_by_stream(batch.stream, len(batch.keys))
+        ]
+        for active, key, rows in sorted(streams, key=lambda stream: stream[0]):
             settings = self._line_settings(key.signal)
             assert settings is not None
+            position, received_ns = origins.message_of(active)
             entry = self._registry.touch(
-                key, settings=settings, events=len(rows), now_ns=self._now_ns, active=base + index
+                key, settings=settings, events=len(rows), now_ns=received_ns, active=active
             )
             if entry is None or entry.detector is None:
                 continue
@@ -133,14 +167,17 @@ class PartitionEngine:
                 batch.canonical.offsets[:-1][rows],
                 batch.canonical.offsets[1:][rows],
                 batch.time_ns[rows],
-                base + rows,
+                origins.positions[rows],
                 sessions=sessions,
-                now_ns=self._now_ns,
+                now_ns=second_of(self._now_ns),
             )
             self._registry.changed(entry)
-            findings += self._alarms(entry, verdicts, position)
+            for verdict in verdicts:
+                # a block is complete with its last event; a session may be by another's, in the one message
+                place = origins.message_of(verdict.last) if sessions is None else (position, received_ns)
+                findings += self._alarms(entry, [verdict], *place)
             self.events[key.signal] += len(rows)
-        return findings
+        return sorted(findings, key=lambda finding: finding.position)
 
     def _feed_points(self, batch: PointBatch, position: int) -> list[Finding]:
         admitted = np.zeros(len(batch.keys), np.bool_)
@@ -180,15 +217,17 @@ class PartitionEngine:
         findings: list[Finding] = []
         for entry in list(self._registry):
             if entry.detector is not None and entry.detector.open_sessions:
-                verdicts = entry.detector.tick(self._now_ns)
+                verdicts = entry.detector.tick(second_of(self._now_ns))
                 self._registry.changed(entry)
-                findings += self._alarms(entry, verdicts, position)
+                findings += self._alarms(entry, verdicts, position, self._now_ns)
         return findings
 
-    def _alarms(self, entry: StreamEntry, verdicts: Iterable[Verdict], position: int) -> list[Finding]:
+    def _alarms(
+        self, entry: StreamEntry, verdicts: Iterable[Verdict], position: int, received_ns: int
+    ) -> list[Finding]:
         version = self._settings.config_version
         found = [
-            Finding(entry.key, v, position, self._now_ns, version, trace_ids=_trace_ids(entry.key, v))
+            Finding(entry.key, v, position, received_ns, version, trace_ids=_trace_ids(entry.key, v))
             for v in verdicts
             if v.alarm
         ]

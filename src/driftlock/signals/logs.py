@@ -1,11 +1,13 @@
 """Log records of the log's messages as columnar batches in canonical form.
 
-Owns: `decode_logs`, and which stream a record belongs to. Must not know: detection. The compiled walk does
-the usual case; what it leaves, the protobuf library reads by the same rules (`log_text.py`).
+Owns: decoding one request or several, and which stream a record belongs to. Must not know: detection. The
+compiled walk does the usual case; what it leaves, the protobuf library reads by the same rules
+(`log_text.py`).
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -36,6 +38,25 @@ def decode_logs(payload: bytes, *, tenant: str, attributes: tuple[str, ...]) -> 
     """
     batch = _walked(payload, tenant, attributes)
     return _parsed(payload, tenant, attributes) if batch is None else batch
+
+
+def decode_logs_together(
+    payloads: Sequence[bytes], *, tenant: str, attributes: tuple[str, ...]
+) -> tuple[LogBatch, npt.NDArray[np.int64]] | None:
+    """Several requests as one batch, in order, and the number of records of each.
+
+    None when one of them is not of the usual form: then only `decode_logs` of each tells what is in it. It
+    never reads together what it would not read alone, for each is walked to its end before they are joined.
+    """
+    counts = [count_logs(readonly(np.frombuffer(payload, dtype=np.uint8))) for payload in payloads]
+    if any(resources < 0 for resources, _ in counts):
+        return None
+    try:
+        batch = _walked(b"".join(payloads), tenant, attributes)
+    except MalformedTelemetryError:
+        return None
+    rows = np.array([records for _, records in counts], dtype=np.int64)
+    return None if batch is None else (batch, rows)
 
 
 def _walked(payload: bytes, tenant: str, attributes: tuple[str, ...]) -> LogBatch | None:
