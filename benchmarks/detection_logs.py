@@ -24,11 +24,12 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from driftlock.signals.textlog import text_batch
 from rich.console import Console
 from rich.table import Table
 from sklearn.decomposition import PCA
 from sklearn.ensemble import IsolationForest
+
+from driftlock.signals.textlog import text_batch
 
 SHARED = Path(__file__).parents[2] / "shared"
 LOG = SHARED / "data" / "hdfs" / "hdfs-dev.log.gz"

@@ -143,7 +143,7 @@ async def test_a_closed_reader_leaves_no_consumer_behind(log: TelemetryLog, nats
     connection = await nats.connect(nats_server.url)
     jetstream = connection.jetstream()
     async with asyncio.timeout(10):
-        while await jetstream.consumers_info(STREAM_NAME):  # noqa: ASYNC110  # another process does it
+        while await jetstream.consumers_info(STREAM_NAME):  # another process does it
             await asyncio.sleep(0.02)
     await connection.close()
 
