@@ -26,6 +26,22 @@ from support.tree import Tree, driftlock
 FOUND_TIMEOUT_S = 60.0
 ROUNDS = 400
 HDFS = Path(__file__).parents[3] / "shared" / "data" / "hdfs" / "hdfs-dev.log.gz"
+CONTRACT_METRICS = (
+    "driftlock_anomalies_detected_total",
+    "driftlock_events_processed_total",
+    "driftlock_compression_ratio_count",
+    "driftlock_ncd_score_count",
+    "driftlock_p_value_count",
+    "driftlock_api_request_duration_seconds_count",
+    "driftlock_active_sse_connections",
+    "driftlock_database_connections",
+    "driftlock_database_query_duration_seconds_count",
+    "driftlock_cbad_computation_duration_seconds_count",
+    "driftlock_partitions_owned",
+    "driftlock_streams",
+    "driftlock_detector_state_bytes",
+    "driftlock_checkpoints_total",
+)
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(400), pytest.mark.xdist_group("main-job")]
 
 
@@ -125,6 +141,12 @@ async def listening(tree: Tree) -> AsyncIterator[list[dict[str, Any]]]:
             await task
 
 
+def sampled(exposition: str, name: str) -> bool:
+    """Whether a metric has a sample above zero."""
+    lines = [text for text in exposition.splitlines() if text.startswith((name + "{", name + " "))]
+    return any(float(text.split()[-1]) > 0 for text in lines)
+
+
 async def until_scored(tree: Tree, service: str, lines: int) -> dict[str, Any]:
     """The stream of a service, once all lines sent to it stand in a checkpoint."""
     deadline = time.monotonic() + FOUND_TIMEOUT_S
@@ -148,6 +170,10 @@ async def test_provoked_failures_stand_in_the_api_and_came_over_sse(
         await until_scored(tree, "shop-db", lines)
         await asyncio.sleep(2.0)
         rows = await tree.anomalies(service="shop-db", stream_type="logs")
+        async with tree.client as client:
+            exposition = (await client.get("/metrics")).text
+    silent = [name for name in CONTRACT_METRICS if not sampled(exposition, name)]
+    assert not silent, f"metrics of the contract that running code did not record: {silent}"
     assert {row["id"] for row in rows} == {event["id"] for event in heard}
     words = json.dumps([row["detailed_explanation"] for row in rows])
     assert "ERROR" in words, "the anomaly shows the lines that carry it"
@@ -163,6 +189,8 @@ async def test_an_endless_hdfs_stream_raises_few_alarms_and_keeps_up(data_dir: P
         stream = await until_scored(tree, "hdfs", 111_621)
         rows = await tree.anomalies(service="hdfs")
     assert stream["phase"] == "ready"
+    assert len(stream["baseline_ref"]) == 64
+    assert stream["warm_up"]["progress"] == 1.0
     units = 111_621 // 25
     assert 1 <= len(rows) <= 0.02 * units
     for row in rows:

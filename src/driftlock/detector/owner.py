@@ -250,6 +250,7 @@ class PartitionOwner:
             earliest_p=warm_up.earliest_p,
             bytes_held=status.state_bytes,
             anomalies_found=status.findings,
+            baseline_ref=status.baseline_ref or None,
             last_event_at=moment(status.last_received_ns),
         )
 

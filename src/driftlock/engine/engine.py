@@ -10,7 +10,7 @@ from __future__ import annotations
 import uuid
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import accumulate
 
 import numpy as np
@@ -57,6 +57,7 @@ class StreamStatus:
     last_received_ns: int
     state_bytes: int
     warm_up: WarmUp
+    baseline_ref: str
 
 
 class PartitionEngine:
@@ -256,7 +257,11 @@ class PartitionEngine:
     def statuses(self, stream_ids: Iterable[uuid.UUID] | None = None) -> list[StreamStatus]:
         """What people are told of the streams (of those given, or of all)."""
         wanted = None if stream_ids is None else set(stream_ids)
-        return [_status(e) for e in self._registry if wanted is None or e.key.id in wanted]
+        return [
+            _status(e, self._line_settings(e.key.signal))
+            for e in self._registry
+            if wanted is None or e.key.id in wanted
+        ]
 
     def baseline(self, key: StreamKey) -> tuple[str, bytes] | None:
         """A line stream's present baseline: its content hash and the bytes, or None for metric streams."""
@@ -282,17 +287,24 @@ def _trace_ids(key: StreamKey, verdict: Verdict) -> tuple[str, ...]:
     return (verdict.key,) if key.signal in ("traces", "llm") else ()
 
 
-def _status(entry: StreamEntry) -> StreamStatus:
+def _status(entry: StreamEntry, settings: LogSettings | None) -> StreamStatus:
     detector = entry.detector
-    if detector is not None:
-        state_bytes, warm_up = detector.state_bytes, detector.warm_up
-        return StreamStatus(
-            entry.key, entry.events, entry.findings, entry.last_received_ns, state_bytes, warm_up
-        )
-    seen = min(entry.events, SERIES_SETTLED_EVENTS)
-    phase: Phase = "ready" if entry.settled else "learning"
-    warm_up = WarmUp(phase, entry.events, SERIES_SETTLED_EVENTS, seen, 1.0 / (1 + seen))
-    return StreamStatus(entry.key, entry.events, entry.findings, entry.last_received_ns, 0, warm_up)
+    if detector is None or settings is None:
+        seen = min(entry.events, SERIES_SETTLED_EVENTS)
+        phase: Phase = "ready" if entry.settled else "learning"
+        warm_up = WarmUp(phase, entry.events, SERIES_SETTLED_EVENTS, seen, 1.0 / (1 + seen))
+        return StreamStatus(entry.key, entry.events, entry.findings, entry.last_received_ns, 0, warm_up, "")
+    # a verdict that cannot reach the threshold is no news to a person who waits for alarms
+    needed = max(detector.warm_up.units_needed, settings.units_to_reach_threshold)
+    return StreamStatus(
+        entry.key,
+        entry.events,
+        entry.findings,
+        entry.last_received_ns,
+        detector.state_bytes,
+        replace(detector.warm_up, units_needed=needed),
+        detector.baseline_ref,
+    )
 
 
 def _rows_by_stream(

@@ -9,7 +9,7 @@ from driftlock.signals.batch import StreamKey
 
 
 def status(name: str, phase: Phase, state_bytes: int) -> StreamStatus:
-    return StreamStatus(StreamKey("t", "logs", name), 1, 0, 1, state_bytes, WarmUp(phase, 1, 1, 1, 0.5))
+    return StreamStatus(StreamKey("t", "logs", name), 1, 0, 1, state_bytes, WarmUp(phase, 1, 1, 1, 0.5), "")
 
 
 def test_totals_follow_changes_and_removals() -> None:
