@@ -112,7 +112,7 @@ def strange_block(service: str, *, events: int, seed: int) -> bytes:
     block = _resource(request.resource_logs.add(), service).scope_logs.add()
     for _ in range(events):
         _add_record(block, rng, rng.choice(_COMPILED_STRANGE))
-    return request.SerializeToString()
+    return bytes(request.SerializeToString())
 
 
 def fresh(payload: bytes, *, now_ns: int, round_number: int) -> bytes:
@@ -192,7 +192,7 @@ def _logs(rng: random.Random, shape: Shape, number: int) -> bytes:
         mix = _mix(name)
         for _ in range(shape.run):
             _add_record(block, rng, mix(rng))
-    return request.SerializeToString()
+    return bytes(request.SerializeToString())
 
 
 def _traces(rng: random.Random, shape: Shape, number: int) -> bytes:
@@ -212,7 +212,7 @@ def _traces(rng: random.Random, shape: Shape, number: int) -> bytes:
             )
             span.attributes.add(key="http.response.status_code").value.int_value = 200
             span.attributes.add(key="server.address").value.string_value = _FIELDS["ip"](rng)
-    return request.SerializeToString()
+    return bytes(request.SerializeToString())
 
 
 def _metrics(rng: random.Random, shape: Shape, number: int) -> bytes:
@@ -226,4 +226,4 @@ def _metrics(rng: random.Random, shape: Shape, number: int) -> bytes:
                     time_unix_nano=TIME_MARK_NS, as_double=rng.gauss(100.0, 10.0)
                 )
                 point.attributes.add(key="instance").value.int_value = first // len(_METRICS)
-    return request.SerializeToString()
+    return bytes(request.SerializeToString())

@@ -28,14 +28,16 @@ from benchmarks.speed_report import tables
 from benchmarks.speed_tree import Tree
 
 RESULTS = Path("bench-results") / "speed.json"
-SCENARIOS: dict[str, tuple[Kind, int]] = {
-    "logs-1": ("logs", 1),
-    "logs-100": ("logs", 100),
-    "traces-100": ("traces", 100),
-    "metrics-100": ("metrics", 100),
-    "logs-10000": ("logs", 10_000),
+# Signal, streams, and records a stream before the clock starts. Logs are past their baseline after 1,025
+# events and may alarm after some 2,500; ten thousand streams are only brought past the baseline, where a
+# block already costs what it costs for ever.
+SCENARIOS: dict[str, tuple[Kind, int, int]] = {
+    "logs-1": ("logs", 1, 3_000),
+    "logs-100": ("logs", 100, 3_000),
+    "traces-100": ("traces", 100, 3_000),
+    "metrics-100": ("metrics", 100, 3_000),
+    "logs-10000": ("logs", 10_000, 1_100),
 }
-WARM_UP_A_STREAM = 1_100  # past the first verdict, which needs 41 blocks of 25 events
 PARTS = (*SCENARIOS, "delay", "score")
 
 
@@ -60,14 +62,14 @@ def _measure(part: str, runs: int, results: dict[str, Any]) -> dict[str, Any]:
         folder = Path(name)
         folder.chmod(0o755)  # PostgreSQL runs as another user when we are root
         if part == "score":
-            return {"score": speed_score.measure(folder).told()}
+            return {"score": [found.told() for found in speed_score.measure(folder)]}
         if part == "delay":
             return {"delay": _in_tree(folder, lambda tree: [d.told() for d in speed_delay.measure(tree)])}
-        kind, streams = SCENARIOS[part]
+        kind, streams, warm_up = SCENARIOS[part]
         found = _in_tree(
             folder,
             lambda tree: speed_throughput.measure(
-                tree, kind, shape_of(streams), warm_up_a_stream=WARM_UP_A_STREAM, runs=runs
+                tree, kind, shape_of(streams), warm_up_a_stream=warm_up, runs=runs
             ).told(),
         )
         return {"throughput": results["throughput"] | {part: found}}

@@ -1,8 +1,8 @@
 """End-to-end delay: from sending a block of strange lines to its anomaly over Server-Sent Events.
 
 Every service of a group is warmed up, then gets one request with one block of lines that it never wrote. The
-clock runs from handing the request to gRPC until the event of that service has been read. Requests are sent at
-fixed times, whether or not earlier ones were answered.
+clock runs from handing the request to gRPC until the event of that service has been read. Requests are sent
+at fixed times, whether or not earlier ones were answered.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from benchmarks.speed_tree import Tree, phases
 
 SERVICES = 200
 BLOCK_EVENTS = 25  # the default hop: a block is complete, and scored, with its last line
-WARM_UP_A_STREAM = 1_500
+WARM_UP_A_STREAM = 4_000
 INTERVAL_S = 0.05
 GRACE_S = 20.0
 BACKGROUND_A_SECOND = 20_000.0
@@ -54,8 +54,7 @@ def measure(tree: Tree) -> list[Delay]:
     """At idle, then under background load; each with services of its own."""
     idle = _group(tree, "delay-idle")
     loaded = _group(tree, "delay-loaded")
-    tree.await_checkpoint()
-    found = phases([s for s in tree.streams() if s["service"].startswith("delay-")])
+    found = phases(tree.settled("delay", 2 * SERVICES * WARM_UP_A_STREAM))
     if set(found) != {"ready"}:
         raise RuntimeError(f"the services for the delay are not warmed up: {found}")
     results = [asyncio.run(_round(tree, idle, 0.0))]
@@ -86,12 +85,12 @@ async def _round(tree: Tree, services: list[str], background: float) -> Delay:
             async for service, at_s in events:
                 if service in waiting:
                     seen.setdefault(service, at_s)
+                if len(seen) == len(services):
+                    return
 
         listening = asyncio.create_task(listen())
         sent = await _send_blocks(tree.grpc_port, services)
-        deadline_s = time.monotonic() + GRACE_S
-        while len(seen) < len(services) and time.monotonic() < deadline_s:
-            await asyncio.sleep(0.05)
+        await asyncio.wait({listening}, timeout=GRACE_S)
         listening.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await listening

@@ -17,7 +17,7 @@ def tables(results: dict[str, Any]) -> str:
     if "delay" in results:
         parts.append(_delays(results["delay"]))
     if "score" in results:
-        parts.append(_score(results["score"]))
+        parts += [_score(score) for score in results["score"]]
     return "\n\n".join(parts)
 
 

@@ -1,7 +1,6 @@
 """`driftlock score` beside `zstd -3` on the same file, each a process of its own, in turns.
 
-The whole command is timed: start-up, reading, scoring, writing to nowhere. The file is HDFS from the shared
-data when that is there, else a log of the benchmark's own generator.
+The whole command is timed: start-up, reading, scoring, writing to nowhere.
 """
 
 from __future__ import annotations
@@ -22,7 +21,7 @@ from benchmarks.load import lines
 HDFS = Path(__file__).resolve().parents[2] / "shared" / "data" / "hdfs" / "hdfs-dev.log.gz"
 GENERATED_LINES = 500_000
 ROUNDS = 5
-_ZSTD_IN_PYTHON = (
+ZSTD = (
     "import sys, zstandard; f = open(sys.argv[1], 'rb'); o = open('/dev/null', 'wb');"
     "zstandard.ZstdCompressor(level=3).copy_stream(f, o)"
 )
@@ -69,17 +68,27 @@ class Scored:
         }
 
 
-def measure(folder: Path) -> Scored:
-    """Times the commands in turns on one file in `folder`."""
-    path, source, session = _file(folder)
+def measure(folder: Path) -> list[Scored]:
+    """Times the commands in turns: on the short HDFS log, where it is, and on a longer generated one."""
+    found = []
+    if HDFS.exists():
+        path = folder / "hdfs.log"
+        with gzip.open(HDFS) as packed, path.open("wb") as plain:
+            shutil.copyfileobj(packed, plain)
+        found.append(_measure(path, "HDFS (hdfs-dev.log)", r"blk_-?\d+"))
+    path = folder / "generated.log"
+    with path.open("w") as plain_text:
+        plain_text.writelines(f"{line}\n" for line in lines(count=GENERATED_LINES, seed=1))
+    return [*found, _measure(path, "generated", "")]
+
+
+def _measure(path: Path, source: str, session: str) -> Scored:
     score = [sys.executable, "-m", "driftlock", "score", str(path), "--format", "json"]
     commands = {"score": score}
     if session:
         commands[f"score --session '{session}'"] = [*score, "--session", session]
     zstd = shutil.which("zstd")
-    packed = (
-        [zstd, "-3", "-q", "-c", str(path)] if zstd else [sys.executable, "-c", _ZSTD_IN_PYTHON, str(path)]
-    )
+    packed = [zstd, "-3", "-q", "-c", str(path)] if zstd else [sys.executable, "-c", ZSTD, str(path)]
     commands["zstd -3" if zstd else "zstd -3 (zstandard for Python)"] = packed
     for command in commands.values():
         _timed(command)  # compiled code is cached, the file too
@@ -96,18 +105,6 @@ def measure(folder: Path) -> Scored:
 def _timing(name: str, runs: list[tuple[float, float]]) -> Timing:
     walls = [wall for wall, _ in runs]
     return Timing(name, median(walls), median(cpu for _, cpu in runs), min(walls), max(walls))
-
-
-def _file(folder: Path) -> tuple[Path, str, str]:
-    """The file, what it is, and the pattern of its sessions (empty: none)."""
-    path = folder / "speed.log"
-    if HDFS.exists():
-        with gzip.open(HDFS) as packed, path.open("wb") as plain:
-            shutil.copyfileobj(packed, plain)
-        return path, "HDFS (hdfs-dev.log)", r"blk_-?\d+"
-    with path.open("w") as plain:
-        plain.writelines(f"{line}\n" for line in lines(count=GENERATED_LINES, seed=1))
-    return path, "generated", ""
 
 
 def _timed(command: list[str]) -> tuple[float, float]:

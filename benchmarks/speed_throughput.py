@@ -70,7 +70,7 @@ class Client:
     def cpu_s(self) -> float:
         assert self._process is not None
         times = psutil.Process(self._process.pid).cpu_times()
-        return times.user + times.system
+        return float(times.user + times.system)
 
     def _read(self) -> str:
         assert self._process is not None
@@ -140,28 +140,25 @@ def measure(tree: Tree, kind: Kind, shape: Shape, *, warm_up_a_stream: int, runs
     spec = Spec(tree.grpc_port, kind, shape.streams, shape.run, shape.prefix, POOL_REQUESTS)
     memory_before = tree.memory_bytes("detector")
     with Client(spec) as client:
-        rate = warm(tree, client, kind, records=warm_up_a_stream * shape.streams)
-        measured = []
+        done = [warm(tree, client, kind, records=warm_up_a_stream * shape.streams)]
         for _ in range(runs):
-            measured.append(one_run(tree, client, kind, requests=_requests_for(rate)))
-            rate = measured[-1].records_a_second
-    tree.await_checkpoint()
-    mine = [s for s in tree.streams() if s["service"].startswith(f"{shape.prefix}-")]
+            done.append(one_run(tree, client, kind, requests=_requests_for(done[-1].records_a_second)))
+    mine = tree.settled(shape.prefix, sum(run.records for run in done))
     growth = tree.memory_bytes("detector") - memory_before
     return Throughput(
         kind=kind,
         streams=shape.streams,
-        runs=measured,
+        runs=done[1:],
         warm_up=phases(mine),
         state_bytes_a_stream=sum(s["bytes_held"] for s in mine) / max(1, len(mine)),
         detector_growth_bytes_a_stream=growth / shape.streams,
     )
 
 
-def warm(tree: Tree, client: Client, kind: Kind, *, records: int) -> float:
-    """Send so many records and wait for their verdicts; returns records a second."""
+def warm(tree: Tree, client: Client, kind: Kind, *, records: int) -> Run:
+    """Send so many records, and at least some seconds' worth, and wait for their verdicts."""
     requests = max(-(-records // RECORDS_A_REQUEST), _requests_for(FIRST_GUESS_A_SECOND) // 4)
-    return one_run(tree, client, kind, requests=requests).records_a_second
+    return one_run(tree, client, kind, requests=requests)
 
 
 def one_run(tree: Tree, client: Client, kind: Kind, *, requests: int) -> Run:

@@ -31,7 +31,7 @@ KEY = "dlk_key-of-the-benchmark-on-loopback"
 STARTED = "Ctrl-C ends it."
 START_TIMEOUT_S = 180.0
 END_TIMEOUT_S = 60.0
-CHECKPOINT_INTERVAL_S = 15.0  # the default of `driftlock up`
+SETTLED_TIMEOUT_S = 300.0
 PAGE = 1_000
 COMPILED: tuple[Kind, ...] = ("logs", "traces", "metrics")
 COMPILED_STREAMS = 100
@@ -116,9 +116,17 @@ class Tree:
             time.sleep(look_s)
         return time.monotonic()
 
-    def await_checkpoint(self) -> None:
-        """Until the streams' rows tell what was sent so far."""
-        time.sleep(CHECKPOINT_INTERVAL_S + 5.0)
+    def settled(self, prefix: str, events: int) -> list[dict[str, Any]]:
+        """The streams of services with this prefix, once checkpoints tell that they saw so many events."""
+        deadline_s = time.monotonic() + SETTLED_TIMEOUT_S
+        while True:
+            mine = [stream for stream in self.streams() if stream["service"].startswith(f"{prefix}-")]
+            seen = sum(stream["events_seen"] for stream in mine)
+            if seen >= events:
+                return mine
+            if time.monotonic() > deadline_s:
+                raise TimeoutError(f"checkpoints tell {seen} of {events} events")
+            time.sleep(2.0)
 
     def streams(self) -> list[dict[str, Any]]:
         """All streams as the last checkpoints told them."""
