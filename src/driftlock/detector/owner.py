@@ -41,7 +41,10 @@ READ_WAIT_S = 0.5
 
 
 class PartitionOwner:
-    """Runs one partition until told to stop. Made anew for each claim; holds no lock itself."""
+    """Runs one partition until told to stop. Made anew for each claim; holds no claim itself.
+
+    `turn` is shared by the owners of a process: whoever holds it may score.
+    """
 
     def __init__(
         self,
@@ -52,8 +55,10 @@ class PartitionOwner:
         pool: asyncpg.Pool,
         log: TelemetryLog,
         now_ns: Callable[[], int],
+        turn: asyncio.Lock,
     ) -> None:
         self.partition = partition
+        self._turn = turn
         self.census = Census()
         self._settings = settings
         self._pool = pool
@@ -83,7 +88,6 @@ class PartitionOwner:
             async for envelopes in reader:
                 for run in runs(envelopes, now_ns=self._engine.now_ns):
                     await self._take(run)
-                    await asyncio.sleep(0)
                 await self._between(reader, had_messages=bool(envelopes))
                 if stop.is_set():
                     break
@@ -104,10 +108,14 @@ class PartitionOwner:
         self.census.update(self._engine.statuses())
 
     async def _take(self, run: Sequence[Envelope]) -> None:
-        started = perf_counter()
-        findings = self._score(run)
-        metrics.COMPUTATION.labels("score").observe(perf_counter() - started)
-        self._position = run[-1].position
+        async with self._turn:
+            started = perf_counter()
+            findings = self._score(run)
+            metrics.COMPUTATION.labels("score").observe(perf_counter() - started)
+            self._position = run[-1].position
+            # Between two runs, whoever's, the loop sees to all sockets: else each of the steps of a commit
+            # would wait for a run of every partition, and anomalies would come seconds late under load.
+            await asyncio.sleep(0)
         if findings:
             await self._commit(findings)
 

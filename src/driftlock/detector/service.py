@@ -118,6 +118,7 @@ class _Claims:
         self._database = database
         self._log = log
         self._now_ns = now_ns
+        self._turn = asyncio.Lock()
         self._running: dict[int, _Running] = {}
 
     async def run(self, stop: asyncio.Event, lost: asyncio.Event) -> None:
@@ -165,6 +166,7 @@ class _Claims:
             pool=self._database,
             log=self._log,
             now_ns=self._now_ns,
+            turn=self._turn,
         )
         stop = asyncio.Event()
         task = asyncio.create_task(owner.run(stop), name=f"partition-{partition}")
