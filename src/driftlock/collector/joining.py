@@ -5,12 +5,13 @@ know transports or OTLP's insides: requests of one kind may be concatenated, as 
 
 A request of many streams is cut into a small message for each partition, and a message costs the log and the
 detector much the same whatever it holds. So a part is appended at once when its partition is idle, and else
-together with all that came meanwhile: nothing waits for company, and messages grow with the load.
+together with all that came meanwhile: messages grow with the load, and a lone request waits for nobody.
 """
 
 from __future__ import annotations
 
 import asyncio
+import math
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -22,6 +23,11 @@ from driftlock.signals.otlp import Kind
 
 # Detectors score a message at one go: a larger one would hold up their other partitions for long.
 JOINED_BYTES_MAX = 512 * 1024
+
+
+# While several requests wait, a partition gets a message so often at most. A client that waits for its answer
+# before it sends again never waits for this.
+SPACING_S = 0.02
 
 
 @dataclass(slots=True)
@@ -44,9 +50,11 @@ class _Request:
 
 @dataclass(slots=True)
 class _Lane:
-    """What waits for one partition and kind; `task` runs while there is anything."""
+    """What waits for one partition and kind; `task` runs while there is anything. `appended_s` is when an
+    append was last begun."""
 
     waiting: deque[tuple[bytes, _Request]] = field(default_factory=deque)
+    appended_s: float = -math.inf
     task: asyncio.Task[None] | None = None
 
     def take(self) -> list[tuple[bytes, _Request]]:
@@ -76,6 +84,7 @@ class Joiner:
         self._timeout_s = timeout_s
         self._now_ns = now_ns
         self._new_id = new_id
+        self._waiting = 0
         self._lanes: dict[tuple[int, Kind], _Lane] = {}
 
     async def append(self, kind: Kind, parts: Sequence[tuple[int, bytes]]) -> None:
@@ -90,10 +99,19 @@ class Joiner:
             lane.waiting.append((payload, request))
             if lane.task is None:
                 lane.task = loop.create_task(self._run(lane, partition, kind))
-        await request.done
+        self._waiting += 1
+        try:
+            await request.done
+        finally:
+            self._waiting -= 1
 
     async def _run(self, lane: _Lane, partition: int, kind: Kind) -> None:
+        loop = asyncio.get_running_loop()
         while lane.waiting:
+            early_s = lane.appended_s + SPACING_S - loop.time()
+            if early_s > 0 and self._waiting > 1:
+                await asyncio.sleep(early_s)
+            lane.appended_s = loop.time()
             taken = lane.take()
             try:
                 await self._append(taken, partition, kind)

@@ -32,6 +32,28 @@ async def test_requests_that_meet_share_messages_and_lose_nothing(collector: Col
     assert len(await collector.logged()) < REQUESTS / 10
 
 
+async def test_messages_of_a_partition_are_spaced_while_several_wait(collector: Collector) -> None:
+    join = joiner(collector.log)
+
+    async def client(name: str) -> None:
+        for number in range(40):
+            await join.append("logs", [(1, requests.logs(f"{name} {number}"))])
+
+    await asyncio.gather(*(client(name) for name in "abcdefgh"))
+    bodies = await collector.log_bodies()
+    assert len(bodies) == 8 * 40
+    for name in "abcdefgh":
+        assert [b for b in bodies if b.startswith(name)] == [f"{name} {number}" for number in range(40)]
+    assert len(await collector.logged()) < 8 * 40 / 4
+
+
+async def test_one_client_that_waits_for_its_answers_shares_no_message(collector: Collector) -> None:
+    join = joiner(collector.log)
+    for number in range(40):
+        await join.append("logs", [(1, requests.logs(str(number)))])
+    assert len(await collector.logged()) == 40
+
+
 async def test_one_request_alone_is_a_message_of_each_of_its_partitions(collector: Collector) -> None:
     await joiner(collector.log).append("logs", [(n, requests.logs(str(n))) for n in range(4)])
     assert len(await collector.logged()) == 4
