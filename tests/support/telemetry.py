@@ -111,7 +111,7 @@ def metrics(rng: random.Random, service: str, *, received_ns: int, level: float 
     return Message("metrics", request.SerializeToString(), received_ns)
 
 
-def story(*, seed: int = 1, messages: int = 240, services: int = 3) -> Iterator[Message]:
+def story(*, seed: int = 1, messages: int = 360, services: int = 3) -> Iterator[Message]:
     """A while of ordinary telemetry of all signals with a few faults near its end.
 
     Every 20th message from two thirds on is strange, in turn for logs, traces and metrics.

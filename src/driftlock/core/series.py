@@ -23,7 +23,6 @@ import numpy as np
 import numpy.typing as npt
 
 from driftlock.core import series_rows as kernels
-from driftlock.core.series_kernel import TAIL_BLOCK_POINTS
 from driftlock.core.series_state import LAYOUT, STATE, STATE_BYTES
 from driftlock.core.series_text import explain_point
 from driftlock.core.series_time import times_in_ns
@@ -51,7 +50,7 @@ class SeriesSettings:
     bounds the bank (about 4 KB each).
     """
 
-    p_value_threshold: float = 0.05
+    p_value_threshold: float = 0.01
     alarm_bits: float = 4.0
     warm_up_points: int = 128
     series_max: int = 100_000
@@ -78,14 +77,22 @@ class SeriesVerdicts:
     what the point costs above the series' mean point. `expected`, `low` and `high` are the prediction and
     a band that 95 % of points keep in the long run, in the unit of `value`, which is the reading or, for a
     counter, its rate a second; NaN where nothing was predicted. `parts` (k, 6) sum to the score: code,
-    season, value, short shape, long shape, recurrence. `calibration_size` counts the blocks behind the
+    season, value, short shape, long shape, recurrence. `calibration_size` counts the points behind the
     p-value.
+
+    `p_value` is the conformal rank of the point's score among the series' earlier scored points, where scores
+    up to a quarter of a bit lower count as reached. Its null: the score has the same marginal distribution as
+    theirs (the series is stationary). Points need not be independent: exceedances may cluster, their share in
+    the long run is still at most α. `block_p_value` ranks it among maxima of blocks of 64 points. An alarm
+    needs p ≤ α and a record (no earlier point reached as much) or a block p ≤ α as well: N points of a
+    stationary series hold about ln N records, so it falls silent.
     """
 
     status: npt.NDArray[np.uint8]
     score: npt.NDArray[np.float64]
     anomaly_score: npt.NDArray[np.float64]
     p_value: npt.NDArray[np.float64]
+    block_p_value: npt.NDArray[np.float64]
     surprise_bits: npt.NDArray[np.float64]
     alarm: npt.NDArray[np.bool_]
     value: npt.NDArray[np.float64]
@@ -162,7 +169,9 @@ class SeriesBank:
             self._settings.alarm_bits,
             out,
         )
-        out["alarm"] &= out["p_value"] <= self._settings.p_value_threshold
+        threshold = self._settings.p_value_threshold
+        record = out["p_value"] * (1.0 + out["calibration_size"]) <= 1.0
+        out["alarm"] &= (out["p_value"] <= threshold) & (record | (out["block_p_value"] <= threshold))
         return SeriesVerdicts(**{f.name: out[f.name] for f in fields(SeriesVerdicts)})
 
     def explain(
@@ -178,11 +187,11 @@ class SeriesBank:
         """How far the series is from its first possible alarm, in points; an unknown one has seen none."""
         row = self._row(series)
         seen = int(self._state["seen"][row]) if row >= 0 else 0
-        blocks = int(self._state["tail"][row, 0]) if row >= 0 else 0
-        blocks_needed = math.ceil(1.0 / self._settings.p_value_threshold) - 1
-        needed = self._settings.warm_up_points + blocks_needed * TAIL_BLOCK_POINTS
-        phase = _phase(seen, self._settings.warm_up_points, blocks >= blocks_needed)
-        return WarmUp(phase, seen, needed, blocks, 1.0 / (1.0 + blocks))
+        held = int(self._state["points_held"][row]) if row >= 0 else 0
+        points_needed = math.ceil(1.0 / self._settings.p_value_threshold) - 1
+        needed = self._settings.warm_up_points + points_needed
+        phase = _phase(seen, self._settings.warm_up_points, held >= points_needed)
+        return WarmUp(phase, seen, needed, held, 1.0 / (1.0 + held))
 
     def dirty(self) -> list[int]:
         """The series that observed a point since the last `clean`, in order of their first point ever."""

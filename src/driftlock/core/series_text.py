@@ -41,8 +41,8 @@ def explain_point(
     reached = round(p_value * (1 + size)) - 1
     sentence = (
         f"{name} was {_value(value, reading)}{_expectation(expected, low, high)}: {_reason(parts)} "
-        f"({number(float(verdicts.score[index]))} bits; {reached} of {size} earlier blocks of "
-        f"{TAIL_BLOCK_POINTS} points reached as much, p = {number(p_value)})."
+        f"({number(float(verdicts.score[index]))} bits; {reached} of {size} earlier "
+        f"points reached as much, p = {number(p_value)})."
     )
     detail = {
         "value": value,
@@ -54,8 +54,9 @@ def explain_point(
         "score_bits": float(verdicts.score[index]),
         "parts_bits": parts,
         "p_value": p_value,
-        "blocks_reaching": reached,
-        "calibration_blocks": size,
+        "points_reaching": reached,
+        "calibration_points": size,
+        "block_p_value": float(verdicts.block_p_value[index]),
         "block_points": TAIL_BLOCK_POINTS,
     }
     return sentence, detail

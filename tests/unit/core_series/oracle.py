@@ -8,6 +8,7 @@ logarithms, which are tested against the C library elsewhere, so that equality c
 from __future__ import annotations
 
 import math
+from collections import Counter
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -110,6 +111,7 @@ class Point:
     score: float = 0.0
     anomaly_score: float = 0.0
     p_value: float = 1.0
+    block_p_value: float = 1.0
     surprise_bits: float = 0.0
     expected: float = math.nan
     low: float = math.nan
@@ -150,6 +152,7 @@ class OracleSeries:
         self.band = 3.0
         self.block: list[float] = []
         self.maxima: list[int] = []
+        self.points: Counter[int] = Counter()
         self.peaks: list[tuple[float, int]] = []
 
     def observe(self, time_ns: int, value: float, cumulative: bool) -> Point:
@@ -308,9 +311,14 @@ class OracleSeries:
         recurrence = t.RECURRENCE_WEIGHT * log2(1 + often)
         point.parts[5] = -min(recurrence, total)
         point.score = max(0.0, total - recurrence)
-        point.calibration_size = len(self.maxima)
-        reached = sum(m >= tail_bin(total) for m in self.maxima)
-        point.p_value = (1 + reached) / (1 + len(self.maxima))
+        point.calibration_size = sum(self.points.values())
+        reached = sum(count for place, count in self.points.items() if place >= tail_bin(total) - 1)
+        point.p_value = (1 + reached) / (1 + point.calibration_size)
+        blocks_reached = sum(m >= tail_bin(total) for m in self.maxima)
+        point.block_p_value = (1 + blocks_reached) / (1 + len(self.maxima))
+        self.points[tail_bin(total)] += 1
+        if sum(self.points.values()) >= 32_768:
+            self.points = Counter({place: count // 2 for place, count in self.points.items()})
         if self.opens(point.score):
             point.anomaly_score = 1 - exp2(-point.score / 16)
         self.block.append(total)

@@ -50,9 +50,16 @@ def verdicts(request: pytest.FixtureRequest) -> SeriesVerdicts:
 
 
 @pytest.mark.parametrize("alpha", [0.05, 0.01])
+def test_points_reject_at_most_at_the_nominal_rate(verdicts: SeriesVerdicts, alpha: float) -> None:
+    """Of points that could reject at all, at most 1.2 α do."""
+    p = verdicts.p_value.reshape(SERIES, POINTS)[:, WARM_UP + round(1 / alpha) :]
+    assert (p <= alpha).mean() <= 1.2 * alpha
+
+
+@pytest.mark.parametrize("alpha", [0.05, 0.01])
 def test_blocks_reject_at_most_at_the_nominal_rate(verdicts: SeriesVerdicts, alpha: float) -> None:
     """Of blocks that could reject at all, at most 1.2 α do, up to three standard errors."""
-    p = verdicts.p_value.reshape(SERIES, POINTS)[:, WARM_UP:]
+    p = verdicts.block_p_value.reshape(SERIES, POINTS)[:, WARM_UP:]
     blocks = p.shape[1] // TAIL_BLOCK_POINTS
     smallest = p[:, : blocks * TAIL_BLOCK_POINTS].reshape(SERIES, blocks, TAIL_BLOCK_POINTS).min(axis=2)
     able = smallest[:, round(1 / alpha) - 1 :]

@@ -168,7 +168,7 @@ class TestState:
         bank = SeriesBank(SeriesSettings())
         ids = np.arange(10_000, dtype=np.uint64)
         bank.observe(ids, np.zeros(10_000, np.int64), np.ones(10_000), np.zeros(10_000, bool))
-        assert STATE_BYTES <= 4_096
+        assert STATE_BYTES <= 4_608
         assert bank.state_bytes / len(bank) <= 8_192
 
     def test_a_full_bank_refuses_new_series_only(self) -> None:
@@ -325,8 +325,8 @@ class TestVerdicts:
         assert "the series has not been near this value before" in sentence
         assert sum(detail["parts_bits"].values()) == pytest.approx(detail["score_bits"])
         assert detail["band"]["low"] < detail["expected"] < detail["band"]["high"] < 90
-        reached, blocks = detail["blocks_reaching"], detail["calibration_blocks"]
-        assert detail["p_value"] == (1 + reached) / (1 + blocks)
+        reached, points = detail["points_reaching"], detail["calibration_points"]
+        assert detail["p_value"] == (1 + reached) / (1 + points)
 
     def test_explanation_of_a_counter_tells_rate_and_reading(self) -> None:
         counter = np.cumsum(np.full(1_000, 300.0) + np.arange(1_000) % 7)
@@ -336,18 +336,27 @@ class TestVerdicts:
         sentence, _ = bank.explain(1, v, 900, value=float(counter[900]))
         assert sentence.startswith("series 0000000000000001 was 167.7 a second (counter at 3.")
 
+    def test_a_great_jump_soon_after_warm_up_is_one_alarm(self) -> None:
+        values = 100 + 5 * np.random.default_rng(3).normal(size=260)
+        values[230:233] = 600
+        bank = SeriesBank(SeriesSettings())
+        v = observe(bank, values)
+        assert v.alarm[230]
+        assert v.p_value[230] <= 0.01
+        assert v.alarm[220:].sum() == 1
+
     def test_warm_up_tells_its_progress(self) -> None:
         bank = SeriesBank(SeriesSettings(p_value_threshold=0.05))
         assert bank.warm_up(1).phase == "learning"
         assert bank.warm_up(1).earliest_p == 1.0
         observe(bank, daily(100))
         assert bank.warm_up(1).phase == "learning"
-        observe(bank, daily(28 + 64), start=100)
+        observe(bank, daily(28 + 1), start=100)
         assert bank.warm_up(1).phase == "calibrating"
         assert bank.warm_up(1).earliest_p == 0.5
         needed = bank.warm_up(1).units_needed
-        assert needed == 128 + 19 * 64
-        observe(bank, daily(needed - 192), start=192)
+        assert needed == 128 + 19
+        observe(bank, daily(needed - 129), start=129)
         assert bank.warm_up(1).phase == "ready"
         assert bank.warm_up(1).earliest_p == pytest.approx(0.05)
 

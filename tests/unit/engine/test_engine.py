@@ -9,11 +9,16 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from driftlock.core.log_settings import LogSettings
 from driftlock.engine.engine import PartitionEngine, StoredState
 from driftlock.engine.finding import Finding
 from driftlock.engine.settings import EngineSettings
 from driftlock.errors import MalformedTelemetryError
 from support import telemetry
+
+STRICT = EngineSettings(
+    logs=LogSettings(p_value_threshold=0.01), traces=LogSettings(mode="session", p_value_threshold=0.01)
+)
 
 
 def feed(engine: PartitionEngine, messages: list[telemetry.Message], *, first: int = 1) -> list[Finding]:
@@ -36,7 +41,7 @@ def messages() -> list[telemetry.Message]:
 
 @pytest.fixture(scope="module")
 def undisturbed(messages: list[telemetry.Message]) -> list[Finding]:
-    return feed(PartitionEngine(EngineSettings()), messages)
+    return feed(PartitionEngine(STRICT), messages)
 
 
 def test_finds_the_faults_of_every_signal_and_little_else(undisturbed: list[Finding]) -> None:
@@ -44,20 +49,22 @@ def test_finds_the_faults_of_every_signal_and_little_else(undisturbed: list[Find
     assert strange, "no log fault was found"
     assert {f.key.signal for f in undisturbed} == {"logs", "traces", "metrics"}
     for finding in undisturbed:
-        assert 0 < finding.verdict.p_value <= 0.05
+        assert 0 < finding.verdict.p_value <= 0.01
         assert finding.verdict.explanation
-    # 4 faults were put into logs, 4 into traces, 4 into the five series of metrics
-    assert len(strange) <= 10
-    early = [f for f in undisturbed if f.position < len(list(telemetry.story())) * 0.6]
-    assert len(early) <= 3, [f.verdict.explanation for f in early]
+    # 6 faults were put into logs, 6 into traces, 6 into the five series of metrics
+    faults_from = len(list(telemetry.story())) * 2 // 3
+    assert len([f for f in strange if f.position >= faults_from]) >= 3
+    # three log and three trace streams: records of the first hundreds of units, then silence
+    early = [f for f in undisturbed if f.position < faults_from]
+    assert len(early) <= 10, [f.verdict.explanation for f in early]
 
 
 @settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(cuts=st.lists(st.integers(1, 719), min_size=1, max_size=4, unique=True))
+@given(cuts=st.lists(st.integers(1, 1079), min_size=1, max_size=4, unique=True))
 def test_restored_from_any_checkpoint_it_finds_the_same(
     cuts: list[int], messages: list[telemetry.Message], undisturbed: list[Finding]
 ) -> None:
-    engine = PartitionEngine(EngineSettings())
+    engine = PartitionEngine(STRICT)
     stored: dict[uuid.UUID, StoredState] = {}
     found: list[Finding] = []
     previous = 0
@@ -68,14 +75,14 @@ def test_restored_from_any_checkpoint_it_finds_the_same(
             stored[state.stream_id] = state
         for stream_id in removed:
             stored.pop(stream_id, None)
-        restored = PartitionEngine(EngineSettings())
+        restored = PartitionEngine(STRICT)
         restored.restore(stored.values(), now_ns=engine.now_ns)
         engine, previous = restored, cut
     assert found == undisturbed
 
 
 def test_payloads_that_are_not_otlp_change_nothing() -> None:
-    engine = PartitionEngine(EngineSettings())
+    engine = PartitionEngine(STRICT)
     for kind in ("logs", "traces", "metrics"):
         with pytest.raises(MalformedTelemetryError):
             engine.feed(kind, b"\xff\xff\xff", tenant="default", received_ns=5, position=1)
@@ -84,7 +91,7 @@ def test_payloads_that_are_not_otlp_change_nothing() -> None:
 
 
 def test_a_clock_that_runs_backwards_does_not_turn_the_engine_s_back() -> None:
-    engine = PartitionEngine(EngineSettings())
+    engine = PartitionEngine(STRICT)
     rng = random.Random(0)
     feed(engine, [telemetry.logs(rng, "a", events=3, received_ns=10**18)])
     feed(engine, [telemetry.logs(rng, "a", events=3, received_ns=10**17)])
