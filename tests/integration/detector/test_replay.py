@@ -110,7 +110,8 @@ async def test_killed_detectors_find_what_an_undisturbed_one_finds(
     await log.ensure(bytes_max=1 << 30)
     for number, message in enumerate(telemetry.story()):
         envelope = Envelope(message.kind, "default", message.received_ns, message.payload)  # type: ignore[arg-type]
-        await log.append(number % PARTITIONS, envelope, message_id=f"m{number}", timeout_s=10)
+        service = number // 3 % 3  # three messages a step of the story, services in turn
+        await log.append(service % PARTITIONS, envelope, message_id=f"m{number}", timeout_s=10)
 
     async with detector(databases[0], nats_url):
         await drained(databases[0], log)
