@@ -44,7 +44,10 @@ PARTS = (*SCENARIOS, "delay", "score")
 def main() -> None:
     """Measure what is asked for, print it, store it."""
     arguments = _arguments()
-    results: dict[str, Any] = {"machine": _machine(), "throughput": {}}
+    results: dict[str, Any] = {"throughput": {}}
+    if arguments.only and RESULTS.exists():
+        results = json.loads(RESULTS.read_text())  # what is not measured now keeps its last result
+    results["machine"] = _machine()
     for part in arguments.only or PARTS:
         started_s = time.monotonic()
         print(f"{part} …", flush=True)
