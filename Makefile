@@ -48,6 +48,10 @@ docs: $(VENV)/.dev ## Write the reference pages that come from the code
 bench: $(VENV)/.dev ## Measure speed, memory and delay; results go to bench-results/
 	@$(BIN)/python -m benchmarks.speed $(ARGS)
 
+bench-detection: $(VENV)/.dev ## Measure detection quality beside baselines and peers (needs ../shared/data)
+	@$(BIN)/python -m benchmarks.detection_logs
+	@$(BIN)/python -m benchmarks.detection_nab
+
 lock: $(VENV)/.dev ## Renew the lock files (hashes only, no index address)
 	@scripts/lock.sh
 
