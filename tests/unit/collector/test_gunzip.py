@@ -1,12 +1,13 @@
 from __future__ import annotations
 
 import gzip
+import random
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from driftlock.collector.gunzip import STEP_BYTES, Gunzip, gunzip
+from driftlock.collector.gunzip import MEMBERS_MAX, SLICE_BYTES, STEP_BYTES, Gunzip, gunzip
 from driftlock.errors import MalformedTelemetryError, TooLargeError
 
 
@@ -52,6 +53,18 @@ def test_a_bomb_is_stopped_at_the_bound() -> None:
     with pytest.raises(TooLargeError):
         gunzip(bomb, bytes_max=3 * STEP_BYTES, hold=held.append)
     assert sum(held) <= 3 * STEP_BYTES
+
+
+def test_a_body_of_empty_members_is_stopped_at_the_bound() -> None:
+    member = gzip.compress(b"")
+    assert gunzip(member * MEMBERS_MAX, bytes_max=1, hold=lambda _: None) == b""
+    with pytest.raises(MalformedTelemetryError, match="members"):
+        gunzip(member * (MEMBERS_MAX + 1), bytes_max=1, hold=lambda _: None)
+
+
+def test_a_large_body_comes_whole_through_the_slices() -> None:
+    data = random.Random(1).randbytes(3 * SLICE_BYTES + 7)
+    assert gunzip(gzip.compress(data) * 2, bytes_max=2 * len(data), hold=lambda _: None) == data * 2
 
 
 def test_what_holding_refuses_ends_it() -> None:
