@@ -23,6 +23,7 @@ from driftlock.storage import feed
 from driftlock.storage.anomaly_search import AnomalyFilter
 
 POSITION_MAX = 2**63 - 1
+POSITION_DIGITS_MAX = len(str(POSITION_MAX))
 RETRY_AFTER_S = 10
 # clients that lost the same server come back spread over this part of the retry time
 JITTER_PERCENT = 50
@@ -108,7 +109,9 @@ def _retry_ms(context: ApiContext) -> int:
 def _asked(after: int | None, last_event_id: str | None) -> int | None:
     if last_event_id is None or last_event_id == "":
         return after
-    if not (last_event_id.isascii() and last_event_id.isdigit()) or int(last_event_id[:20]) > POSITION_MAX:
+    # longer ones are none of ours, and Python refuses to read thousands of digits
+    fits = len(last_event_id) <= POSITION_DIGITS_MAX and last_event_id.isascii() and last_event_id.isdigit()
+    if not fits or int(last_event_id) > POSITION_MAX:
         raise invalid("Last-Event-ID", "is not a position of the feed")
     return int(last_event_id)
 
