@@ -40,6 +40,7 @@ ProblemType = Literal[
     "urn:driftlock:problem:idempotency-key-reused",
     "urn:driftlock:problem:unprocessable",
     "urn:driftlock:problem:rate-limited",
+    "urn:driftlock:problem:head-too-large",
     "urn:driftlock:problem:internal",
     "urn:driftlock:problem:unavailable",
     "urn:driftlock:problem:too-many-streams",
@@ -62,6 +63,7 @@ TABLE: Mapping[str, tuple[int, str]] = {
     "idempotency-key-reused": (422, "The Idempotency-Key was used with another request"),
     "unprocessable": (422, "The database's rules refuse this"),
     "rate-limited": (429, "Too many requests"),
+    "head-too-large": (431, "The head of the request is too large"),
     "internal": (500, "Something broke on our side"),
     "unavailable": (503, "A part of Driftlock cannot be reached now"),
     "too-many-streams": (503, "All event streams of this process are taken"),
@@ -145,19 +147,32 @@ def responses(*statuses: int) -> dict[int, ResponseSpec]:
 
 def to_response(request: Request[Any, Any, Any], problem: ProblemError) -> Response[Any]:
     """The answer for a problem."""
-    status, title = TABLE[problem.name]
-    body = ProblemDetails(
-        type=PREFIX + problem.name,  # type: ignore[arg-type]  # the assertion above ties both together
-        title=title,
-        status=status,
-        detail=problem.detail,
-        instance=request.url.path,
-        errors=problem.errors or None,
-        missing=problem.missing or None,
-    )
     return Response(
-        msgspec.json.encode(body), status_code=status, headers=problem.headers, media_type=MEDIA_TYPE
+        as_json(
+            problem.name,
+            problem.detail,
+            instance=request.url.path,
+            errors=problem.errors or None,
+            missing=problem.missing or None,
+        ),
+        status_code=TABLE[problem.name][0],
+        headers=problem.headers,
+        media_type=MEDIA_TYPE,
     )
+
+
+def as_json(
+    name: str,
+    detail: str,
+    *,
+    instance: str | None = None,
+    errors: list[FieldError] | None = None,
+    missing: list[str] | None = None,
+) -> bytes:
+    """The body of a problem of the table."""
+    status, title = TABLE[name]
+    kind: Any = PREFIX + name  # the assertion above ties names and types together
+    return msgspec.json.encode(ProblemDetails(kind, title, status, detail, instance, errors, missing))
 
 
 def _from_http(error: HTTPException) -> ProblemError:

@@ -19,8 +19,10 @@ from driftlock.api.app import create_app
 from driftlock.api.context import ApiContext
 from driftlock.api.feed.hub import FeedHub
 from driftlock.api.health.probes import NatsProbe, probe_postgres
+from driftlock.api.problems import MEDIA_TYPE, as_json
 from driftlock.api.settings import ApiSettings
 from driftlock.errors import StartError, UnavailableError
+from driftlock.http_protocol import BoundedHttpProtocol
 from driftlock.storage import pool, upkeep
 
 logger = logging.getLogger(__name__)
@@ -63,10 +65,18 @@ class _Server(uvicorn.Server):
         yield
 
 
+class ApiHttpProtocol(BoundedHttpProtocol):
+    """Tells in the API's own form what is wrong with a request that no route ever sees."""
+
+    def refusal(self, status: int, sentence: str) -> tuple[bytes, bytes]:
+        name = "head-too-large" if status == 431 else "bad-request"
+        return MEDIA_TYPE.encode(), as_json(name, sentence)
+
+
 def _config(settings: ApiSettings, context: ApiContext, hub: FeedHub) -> uvicorn.Config:
     return uvicorn.Config(
         create_app(context, hub),
-        http="httptools",
+        http=ApiHttpProtocol,
         ws="none",
         lifespan="off",
         log_config=None,

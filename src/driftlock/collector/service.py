@@ -17,12 +17,12 @@ import uvicorn
 
 from driftlock.bus.log import TelemetryLog
 from driftlock.collector.budget import Budget
-from driftlock.collector.http_protocol import PromptHttpProtocol
 from driftlock.collector.intake import Intake
 from driftlock.collector.over_grpc import GrpcServer
 from driftlock.collector.over_http import HttpApp
 from driftlock.collector.settings import CollectorSettings
 from driftlock.errors import StartError
+from driftlock.http_protocol import BoundedHttpProtocol
 
 logger = logging.getLogger(__name__)
 
@@ -119,7 +119,7 @@ class _HttpServer(uvicorn.Server):
 def _http_config(app: HttpApp, settings: CollectorSettings) -> uvicorn.Config:
     return uvicorn.Config(
         app,
-        http=PromptHttpProtocol,
+        http=BoundedHttpProtocol,
         ws="none",
         lifespan="off",
         log_config=None,

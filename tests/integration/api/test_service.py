@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import re
 import subprocess
@@ -16,6 +17,7 @@ import pytest
 
 from driftlock.api import service
 from driftlock.errors import StartError
+from driftlock.http_protocol import HEAD_BYTES_MAX
 from driftlock.storage import keys
 from integration.api.harness import Api, Start, Store, make, problem, running
 
@@ -55,6 +57,27 @@ async def test_readiness_wants_the_schema(start: Start, shared_postgres: str) ->
         body = problem(await client.get("/readyz"), 503, "unavailable")
     assert "postgresql" in body["missing"]
     assert "driftlock migrate" in body["detail"]
+
+
+@pytest.mark.parametrize(
+    ("head", "status", "name"),
+    [
+        (b"GET /" + b"a" * HEAD_BYTES_MAX, 431, "head-too-large"),
+        (b"NONSENSE / HTTP/1.1\r\n\r\n", 400, "bad-request"),
+    ],
+    ids=["endless", "nonsense"],
+)
+async def test_a_request_that_no_route_sees_is_told_so(api: Api, head: bytes, status: int, name: str) -> None:
+    url = httpx.URL(api.url)
+    reader, writer = await asyncio.open_connection(url.host, url.port)
+    writer.write(head)
+    async with asyncio.timeout(30):
+        answer, _, body = (await reader.read()).partition(b"\r\n\r\n")
+    writer.close()
+    assert answer.startswith(b"HTTP/1.1 %d " % status)
+    assert b"content-type: application/problem+json" in answer
+    told = json.loads(body)
+    assert (told["status"], told["type"]) == (status, f"urn:driftlock:problem:{name}")
 
 
 async def test_comes_back_when_postgresql_does(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gzip
 import json
 from collections.abc import AsyncIterator
@@ -16,6 +17,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 
 from driftlock.bus.log import TelemetryLog
 from driftlock.errors import TooLargeError
+from driftlock.http_protocol import HEAD_BYTES_MAX
 from integration.collector import requests
 from integration.collector.running import NOW_NS, Collector, running
 
@@ -354,7 +356,7 @@ async def test_a_client_that_dawdles_or_leaves_is_dropped(nats_url: str) -> None
 async def test_heads_that_do_not_end_are_cut_off_and_prompt_connections_stay(
     collector: Collector, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("driftlock.collector.http_protocol.HEAD_TIMEOUT_S", 0.3)
+    monkeypatch.setattr("driftlock.http_protocol.HEAD_TIMEOUT_S", 0.3)
     body = requests.logs("a")
     request = (
         b"POST /v1/logs HTTP/1.1\r\nhost: x\r\ncontent-type: application/x-protobuf\r\n"
@@ -378,6 +380,41 @@ async def test_heads_that_do_not_end_are_cut_off_and_prompt_connections_stay(
     for writer in (silent_writer, dripping_writer, prompt_writer):
         writer.close()
     assert await collector.log_bodies() == ["a"] * 3
+
+
+def _endless(start: bytes, more: bytes) -> bytes:
+    """More than the bound, and not so much that the client still writes when it is refused."""
+    return start + more * (HEAD_BYTES_MAX // len(more) + 1)
+
+
+@pytest.mark.parametrize(
+    "request_bytes",
+    [
+        _endless(b"GET /", b"a"),
+        _endless(b"POST /v1/logs HTTP/1.1\r\nhost: x\r\nx: ", b"a"),
+        _endless(b"POST /v1/logs HTTP/1.1\r\nhost: x\r\n", b"x: y\r\n"),
+    ],
+    ids=["url", "field", "fields"],
+)
+async def test_a_head_without_end_is_refused(collector: Collector, request_bytes: bytes) -> None:
+    reader, writer = await asyncio.open_connection("127.0.0.1", collector.http_port)
+    writer.write(request_bytes)
+    async with asyncio.timeout(30):
+        assert (await reader.readline()) == b"HTTP/1.1 431 Request Header Fields Too Large\r\n"
+    writer.close()
+
+
+@pytest.mark.parametrize("silence", [b"0\r\n" + b"x: y\r\n" * 200_000, b"1;" + b"a" * 1_000_000])
+async def test_a_chunked_body_that_tells_nothing_is_cut_off(collector: Collector, silence: bytes) -> None:
+    reader, writer = await asyncio.open_connection("127.0.0.1", collector.http_port)
+    head = b"POST /v1/logs HTTP/1.1\r\nhost: x\r\ncontent-type: application/x-protobuf\r\n"
+    writer.write(head + b"transfer-encoding: chunked\r\n\r\n" + silence)
+    answer = b""
+    async with asyncio.timeout(30):
+        with contextlib.suppress(ConnectionError):
+            answer = await reader.read()
+    assert answer == b""  # and not the 408 of a body that only takes long
+    writer.close()
 
 
 def _varint(value: int) -> bytes:
