@@ -226,6 +226,8 @@ _CONVERTERS: dict[type[Exception], Callable[[Any], ProblemError]] = {
     NotFoundError: lambda error: ProblemError("not-found", error.message),
     StaleError: _stale,
     RecursionError: lambda _: ProblemError("bad-request", "The body is nested too deeply."),
+    # what msgspec raises for a body; nothing else of a request is decoded strictly
+    UnicodeDecodeError: lambda _: ProblemError("bad-request", "The body is not UTF-8."),
     ConflictError: lambda error: ProblemError("conflict", error.message),
     InvalidValueError: lambda error: ProblemError("unprocessable", error.message),
     **dict.fromkeys(_UNREACHABLE, _unavailable),

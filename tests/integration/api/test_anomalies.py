@@ -209,6 +209,9 @@ async def test_bodies_that_are_not_json(writer: httpx.AsyncClient) -> None:
         assert response.headers["content-type"] == "application/problem+json"
     large = b'{"stream": "' + b"x" * 1_100_000 + b'"}'
     problem(await writer.post("/v1/anomalies", content=large, headers=kind), 413, "too-large")
+    problem(
+        await writer.post("/v1/anomalies", content=b'{"stream":"\xff"}', headers=kind), 400, "bad-request"
+    )
     form = await writer.post("/v1/anomalies", data={"stream": "x"})
     problem(form, 415, "unsupported-media-type")
 
