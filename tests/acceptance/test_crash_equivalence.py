@@ -58,7 +58,7 @@ async def send(tree: Tree, path: Path) -> None:
 
 
 async def events_seen(tree: Tree) -> list[int]:
-    """Events of our stream in checkpoints; nothing while a killed PostgreSQL recovers and the API says 503."""
+    """Events of our stream in checkpoints; none while PostgreSQL recovers and the API says 503."""
     async with tree.client as client:
         answer = await client.get("/v1/streams")
     if answer.status_code == 503:
