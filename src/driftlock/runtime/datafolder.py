@@ -120,8 +120,7 @@ def new_secret() -> str:
 
 
 def _make(path: Path) -> None:
-    fresh = not path.exists()
-    path.mkdir(parents=True, exist_ok=True)
+    fresh = _is_new(path)
     if fresh:
         path.chmod(0o711)  # the servers' account must pass through; what is secret has modes of its own
     mark = path / _MARK
@@ -137,6 +136,23 @@ def _make(path: Path) -> None:
             f"{path} is not empty and not a data folder of Driftlock.", hint="Choose an empty --data-dir."
         )
     mark.write_text(LAYOUT + "\n")
+
+
+def _is_new(path: Path) -> bool:
+    """Make the folder where there is none; whether there was none."""
+    try:
+        fresh = not path.exists()
+        path.mkdir(parents=True, exist_ok=True)
+    except (OSError, ValueError) as cause:
+        number = getattr(cause, "errno", None)
+        if disk_fault(number, path) is not None:
+            raise
+        # a name that is too long or holds NUL, a loop of links, a file system that takes no folders
+        reason = os.strerror(number) if number else str(cause)
+        raise StartError(
+            f"The data folder {str(path)!r} cannot be made: {reason}.", hint="Choose another --data-dir."
+        ) from cause
+    return fresh
 
 
 @contextlib.contextmanager

@@ -76,6 +76,12 @@ def test_other_faults_are_passed_on(tmp_path: Path) -> None:
         raise OSError(errno.EIO, os.strerror(errno.EIO))
 
 
+@pytest.mark.parametrize("name", ["/proc/nope", "/tmp/" + "x" * 300, "/tmp/a\0b"])
+def test_a_folder_that_cannot_be_made_is_told(name: str) -> None:
+    with pytest.raises(StartError, match="cannot be made"), opened(Path(name)):
+        pass
+
+
 def test_secrets_are_for_the_owner_alone(tmp_path: Path) -> None:
     with opened(tmp_path) as folder:
         assert folder.connection() == {}
