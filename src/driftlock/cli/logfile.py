@@ -13,15 +13,19 @@ import sys
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import BinaryIO, cast
+from typing import Any, BinaryIO, cast
 
 import zstandard
 
 from driftlock.errors import InputError
 
 PIECE_BYTES = 256 * 1024
+# Of zstd, unpacked at one go: small, for four bytes can grow to 128 KiB, and so a piece to 32 MiB.
+PACKED_BYTES = 1024
 # The rest of a longer line is left out: no log line is read by a person beyond this.
 LINE_BYTES_MAX = 256 * 1024
+# What reading raises when the medium or the packed data is at fault.
+UNREADABLE = (EOFError, zlib.error, zstandard.ZstdError, OSError)
 _GZIP = b"\x1f\x8b"
 _ZSTD = b"\x28\xb5\x2f\xfd"
 
@@ -59,7 +63,7 @@ class LogFile:
                     yield line.rstrip(b"\r")[:LINE_BYTES_MAX]
                 if len(rest) > LINE_BYTES_MAX:
                     rest = rest[:LINE_BYTES_MAX]
-        except (EOFError, zlib.error, zstandard.ZstdError, OSError) as error:
+        except UNREADABLE as error:
             raise InputError(f"{self.name} cannot be read: {error}") from error
         if rest:
             yield rest.rstrip(b"\r")
@@ -82,9 +86,44 @@ class LogFile:
         if begin.startswith(_GZIP):
             return cast(io.BufferedReader, gzip.GzipFile(fileobj=self._raw))
         if begin == _ZSTD:
-            reader = zstandard.ZstdDecompressor().stream_reader(self._raw, read_across_frames=True)
-            return io.BufferedReader(cast(io.RawIOBase, reader), PIECE_BYTES)
+            return io.BufferedReader(_Unzstd(self._raw), PIECE_BYTES)
         return self._raw
+
+
+class _Unzstd(io.RawIOBase):
+    """Frames of zstd, one after another. Unlike zstandard's own reader, it tells when the end is missing."""
+
+    def __init__(self, packed: io.BufferedReader) -> None:
+        self._packed = packed
+        self._frame = zstandard.ZstdDecompressor().decompressobj()
+        self._begun = False
+        self._ready = memoryview(b"")
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        while not self._ready:
+            if not self._more():
+                return 0
+        count = min(len(buffer), len(self._ready))
+        buffer[:count] = self._ready[:count]
+        self._ready = self._ready[count:]
+        return count
+
+    def _more(self) -> bool:
+        """Unpacks a further piece; False at the end."""
+        ended = self._frame.eof
+        piece = (self._frame.unused_data if ended else b"") or self._packed.read1(PACKED_BYTES)
+        if not piece:
+            if self._begun and not ended:
+                raise EOFError("Compressed file ended before the end of its last frame")
+            return False
+        if ended:
+            self._frame = zstandard.ZstdDecompressor().decompressobj()
+        self._begun = True
+        self._ready = memoryview(self._frame.decompress(piece))
+        return True
 
 
 def _open(name: str) -> tuple[io.BufferedReader, int | None]:

@@ -7,21 +7,28 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from driftlock.cli.logfile import LogFile
+from driftlock.cli.logfile import UNREADABLE, LogFile
 from driftlock.core.series import SeriesBank, SeriesSettings, score_series
 from driftlock.core.series_time import times_in_ns
 from driftlock.core.verdict import Verdict
+from driftlock.errors import InputError
 from driftlock.signals.textlog import read_series
 
 HEADER = b"timestamp,value"
 
 
 def is_series(name: str) -> bool:
-    """Whether a file is a CSV with the columns `timestamp,value`; standard input never is."""
+    """Whether a file is a CSV with the columns `timestamp,value`; standard input and pipes never are."""
     if name == "-":
         return False
+    path = Path(name)
+    if path.exists() and not path.is_file():  # what is read of a pipe is gone
+        return False
     with LogFile(name) as file:
-        begin = file.unpacked.read(64)
+        try:
+            begin = file.unpacked.read(64)
+        except UNREADABLE as error:
+            raise InputError(f"{name} cannot be read: {error}") from error
     return begin.lstrip(b"\xef\xbb\xbf").lower().replace(b'"', b"").startswith(HEADER)
 
 

@@ -14,7 +14,7 @@ from math import ceil
 import numpy as np
 import numpy.typing as npt
 
-from driftlock.cli.logfile import LINE_BYTES_MAX, LogFile
+from driftlock.cli.logfile import LINE_BYTES_MAX, UNREADABLE, LogFile
 from driftlock.core.log_stream import LogSettings, LogStream, UnitOf
 from driftlock.core.verdict import Verdict
 from driftlock.errors import InputError
@@ -93,7 +93,7 @@ def readable(file: LogFile) -> Iterator[bytes]:
     """`chunks`, with a fault in the packed data told as such."""
     try:
         yield from chunks(file)
-    except (EOFError, OSError, ValueError) as error:
+    except UNREADABLE as error:
         raise InputError(f"{file.name} cannot be read: {error}") from error
 
 

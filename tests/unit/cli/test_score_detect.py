@@ -6,8 +6,11 @@ import csv
 import gzip
 import io
 import json
+import os
 import random
 import re
+import threading
+from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -17,6 +20,7 @@ import zstandard
 
 from driftlock.cli.detect import FOUND_EXIT_CODE, detect
 from driftlock.cli.findings import moment
+from driftlock.cli.logfile import LogFile
 from driftlock.cli.score import COLUMNS, score
 from driftlock.errors import InputError, UsageError
 
@@ -120,6 +124,48 @@ def test_packing_and_chunking_change_nothing(
     )
     score(str(packed))
     assert capsys.readouterr().out == expected
+
+
+@pytest.mark.parametrize("pack", [gzip.compress, zstandard.ZstdCompressor().compress], ids=["gz", "zst"])
+@pytest.mark.parametrize("share", [0.01, 0.5, 0.999])
+def test_a_packed_file_without_its_end_is_refused(
+    pack: Callable[[bytes], bytes], share: float, tmp_path: Path
+) -> None:
+    whole = pack(block_log(4, 2_500, fault_at=2_000).encode())
+    packed = tmp_path / "cut.log"
+    packed.write_bytes(whole[: max(8, int(share * len(whole)))])
+    with pytest.raises(InputError, match="ended before"):
+        score(str(packed))
+
+
+@pytest.mark.parametrize("begin", [gzip.compress(b"")[:10], zstandard.ZstdCompressor().compress(b"")[:4]])
+def test_a_packed_file_of_noise_is_refused(begin: bytes, tmp_path: Path) -> None:
+    packed = tmp_path / "noise.log"
+    packed.write_bytes(begin + b"\xff" * 100)
+    with pytest.raises(InputError, match="cannot be read"):
+        score(str(packed))
+
+
+def test_a_named_pipe_loses_no_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    text = block_log(4, 2_500, fault_at=2_000).encode()
+    plain, pipe = tmp_path / "plain.log", tmp_path / "pipe.log"
+    plain.write_bytes(text)
+    score(str(plain))
+    expected = capsys.readouterr().out
+    os.mkfifo(pipe)
+    writer = threading.Thread(target=pipe.write_bytes, args=(text,))
+    writer.start()
+    score(str(pipe))
+    writer.join()
+    assert capsys.readouterr().out == expected
+
+
+def test_frames_of_zstd_in_a_row_are_one_file(tmp_path: Path) -> None:
+    lines = [f"line {n}".encode() for n in range(5_000)]
+    packed = tmp_path / "frames.log"
+    packed.write_bytes(b"".join(zstandard.ZstdCompressor().compress(line + b"\n") for line in lines))
+    with LogFile(str(packed)) as log:
+        assert list(log.lines()) == lines
 
 
 def test_a_series_comes_back_with_scores(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
