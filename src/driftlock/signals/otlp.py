@@ -31,8 +31,9 @@ Kind = Literal["logs", "metrics", "traces"]
 
 TRACE_ID_BYTES = 16
 SPAN_ID_BYTES = 8
-# What wrapping a chunk of records costs beside the records themselves: tags and lengths of three levels.
-WRAPPING_BYTES_MAX = 64
+# Tag and length of a nested message. Reckoned closely: tiny scopes are little else, and reckoning too much would
+# end messages early and repeat the resource more often.
+FIELD_BYTES_MAX = 6
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,7 +139,9 @@ def split(
     """Cut an Export request into messages for the log, each for one partition and of bounded size.
 
     `attributes` are the resource attributes that, beside `service.name`, make the stream key. Spans without
-    valid ids and records larger than `message_bytes_max` are rejected and counted. Raises
+    valid ids, records larger than `message_bytes_max` and records whose resource and scope take more than
+    half of it are rejected and counted; the messages together hold at most about four times the request,
+    though they repeat resources and scopes. Raises
     `MalformedTelemetryError` when the request as a whole is not valid OTLP.
     """
     shape = _SHAPES[kind]
@@ -153,8 +156,9 @@ def split(
     if not json and not changed and len(payload) <= message_bytes_max and len(set(owners)) == 1:
         return Split([(owners[0], bytes(payload))], records, 0, "")
     raws = _raw_resources(resources, b"" if json else payload, changed)
+    refused_before = refusals.total
     parts = list(_pack(shape, resources, raws, owners, message_bytes_max, refusals))
-    too_large = refusals.counts.get(_too_large(message_bytes_max), 0)
+    too_large = refusals.total - refused_before
     return Split(parts, records - too_large, refusals.total, refusals.message)
 
 
@@ -303,46 +307,68 @@ def _pack(
 
 
 def _cut(shape: _Shape, resource: Any, bytes_max: int, refusals: _Refusals) -> Iterator[bytes]:
-    """A resource that is too large for one message, as several that repeat its resource and scope."""
+    """A resource that is too large for one message, as several that repeat its resource and scope.
+
+    What is repeated takes at most half of a message, and a message ends only when it is full: else a few
+    megabytes with many scopes would grow to hundreds of gigabytes.
+    """
+    head = _resource_head(resource)
+    head_bytes = head.ByteSize() + FIELD_BYTES_MAX
+    piece, size = _copy(head), head_bytes
     for scope in getattr(resource, shape.scopes):
-        shell = _shell(shape, resource, scope)
-        room = bytes_max - len(_serialize(shell)) - WRAPPING_BYTES_MAX
-        chunk: list[Any] = []
-        size = 0
+        scope_head = _scope_head(scope)
+        scope_bytes = scope_head.ByteSize() + FIELD_BYTES_MAX
+        if head_bytes + scope_bytes > bytes_max // 2:
+            for record in getattr(scope, shape.records):
+                refusals.add(_too_large_head(bytes_max // 2), shape.count(record))
+            continue
+        target = None
         for record in getattr(scope, shape.records):
-            need = record.ByteSize() + WRAPPING_BYTES_MAX // 4
-            if need > room:
+            need = record.ByteSize() + FIELD_BYTES_MAX
+            if head_bytes + scope_bytes + need > bytes_max:
                 refusals.add(_too_large(bytes_max), shape.count(record))
                 continue
-            if size + need > room:
-                yield _filled(shape, shell, chunk)
-                chunk, size = [], 0
-            chunk.append(record)
+            if size + need + (scope_bytes if target is None else 0) > bytes_max:
+                yield _field_one(_serialize(piece))
+                piece, size, target = _copy(head), head_bytes, None
+            if target is None:
+                target = getattr(piece, shape.scopes).add()
+                target.CopyFrom(scope_head)
+                size += scope_bytes
+            getattr(target, shape.records).append(record)
             size += need
-        if chunk:
-            yield _filled(shape, shell, chunk)
+    if size > head_bytes:
+        yield _field_one(_serialize(piece))
 
 
 def _too_large(bytes_max: int) -> str:
     return f"larger than a message of the log may be ({bytes_max} bytes)"
 
 
-def _shell(shape: _Shape, resource: Any, scope: Any) -> Any:
-    """`resource` with one `scope` and no records."""
-    shell = type(resource)(schema_url=resource.schema_url)
+def _too_large_head(bytes_max: int) -> str:
+    return f"the resource and scope together are larger than may be repeated ({bytes_max} bytes)"
+
+
+def _resource_head(resource: Any) -> Any:
+    """`resource` without scopes."""
+    head = type(resource)(schema_url=resource.schema_url)
     if resource.HasField("resource"):
-        shell.resource.CopyFrom(resource.resource)
-    inner = getattr(shell, shape.scopes).add(schema_url=scope.schema_url)
+        head.resource.CopyFrom(resource.resource)
+    return head
+
+
+def _scope_head(scope: Any) -> Any:
+    """`scope` without records."""
+    head = type(scope)(schema_url=scope.schema_url)
     if scope.HasField("scope"):
-        inner.scope.CopyFrom(scope.scope)
-    return shell
+        head.scope.CopyFrom(scope.scope)
+    return head
 
 
-def _filled(shape: _Shape, shell: Any, records: list[Any]) -> bytes:
-    whole = type(shell)()
-    whole.CopyFrom(shell)
-    getattr(getattr(whole, shape.scopes)[0], shape.records).extend(records)
-    return _field_one(_serialize(whole))
+def _copy(message: Any) -> Any:
+    copy = type(message)()
+    copy.CopyFrom(message)
+    return copy
 
 
 def _serialize(message: Message) -> bytes:

@@ -155,6 +155,31 @@ def test_cutting_keeps_order_and_size(sizes: list[int], limit: int) -> None:
     assert got.records + got.rejected == len(sizes)
 
 
+def test_many_scopes_under_a_large_resource_do_not_multiply() -> None:
+    """Each scope once took a message of its own: 4 MB became 1.7 GB with 400 scopes."""
+    limit = 64 * 1024
+    request = ExportLogsServiceRequest()
+    resource = request.resource_logs.add()
+    resource.resource.attributes.add(key="big").value.string_value = "x" * (limit // 2 - 1_000)
+    for n in range(5_000):
+        scope = resource.scope_logs.add()
+        scope.log_records.add(time_unix_nano=n + 1).body.string_value = str(n)
+    payload = request.SerializeToString()
+    got = cut("logs", payload, message_bytes_max=limit)
+    assert (got.records, got.rejected) == (5_000, 0)
+    assert bodies(got.parts) == [str(n) for n in range(5_000)]
+    assert all(len(raw) <= limit for _, raw in got.parts)
+    assert sum(len(raw) for _, raw in got.parts) <= 4 * len(payload)
+
+
+def test_a_resource_too_large_to_repeat_is_rejected_and_told() -> None:
+    request = logs_request(["a"], records=3)
+    request.resource_logs[0].resource.attributes.add(key="big").value.string_value = "x" * 1_500
+    got = cut("logs", request.SerializeToString() + b"\n\0" * 400, message_bytes_max=1_600)
+    assert (got.records, got.rejected) == (0, 3)
+    assert "larger than may be repeated" in got.message
+
+
 def trace_request(ids: list[tuple[bytes, bytes]], service: str = "a") -> ExportTraceServiceRequest:
     request = ExportTraceServiceRequest()
     resource = request.resource_spans.add()
