@@ -31,8 +31,8 @@ Kind = Literal["logs", "metrics", "traces"]
 
 TRACE_ID_BYTES = 16
 SPAN_ID_BYTES = 8
-# Tag and length of a nested message. Reckoned closely: tiny scopes are little else, and reckoning too much would
-# end messages early and repeat the resource more often.
+# Tag and length of a nested message. Reckoned closely: tiny scopes are little else, and reckoning too much
+# would end messages early and repeat the resource more often.
 FIELD_BYTES_MAX = 6
 
 
