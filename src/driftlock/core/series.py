@@ -4,12 +4,16 @@ Owns the bank of series: admission, growth, verdict columns, snapshots. The code
 `series_kernel`, the loop over rows `series_rows`, the layout of a state `series_state`, the words
 `series_text`. Knows nothing of metrics, names or transport.
 
-The p-value of a point: the null is that the maxima of the score over blocks of 64 consecutive points of this
-series are exchangeable, the current block's among them. Then a block holds a point with p ≤ α with a
-probability of at most α, however the points within a block depend on each other. It is a rank among the
-series' own past blocks, (1 + those that reached as much) / (1 + all), so never 0 and valid without a model;
-it assumes that what remains dependent reaches no farther than a block, and that the score's own scale has
-settled. Conformal: Vovk, Gammerman and Shafer, "Algorithmic learning in a random world" (2005), ch. 2.
+The p-value of a point is the conformal rank of its score among the series' own earlier scored points,
+(1 + those that reached as much) / (1 + all), so never 0 and valid without a model: Vovk, Gammerman and
+Shafer, "Algorithmic learning in a random world" (2005), ch. 2. Its null: the score has the same marginal
+distribution as theirs. That is stationarity, not independence: exceedances may cluster, and their share in
+the long run is still at most α.
+
+The block p-value ranks the point among maxima of 64 consecutive points. Its null is that those maxima are
+exchangeable, the present block's among them: then a block holds a point at or below α with a probability of
+at most α, however points within a block depend on each other. It lets a score alarm that was reached before,
+though seldom; a record needs the first p-value only, so that a jump soon after warm-up is seen.
 """
 
 from __future__ import annotations
@@ -46,8 +50,8 @@ class SeriesSettings:
 
     `p_value_threshold` is the greatest p-value of an alarm and `alarm_bits` the least score;
     `warm_up_points` are learned before anything is scored; the p-value reaches α only after another
-    (1/α − 1) blocks of 64 points (`SeriesBank.warm_up` tells), so a greater α alarms sooner; `series_max`
-    bounds the bank (about 4 KB each).
+    (1/α − 1) points (`SeriesBank.warm_up` tells), so a greater α alarms sooner; `series_max` bounds the bank
+    (about 4 KB each).
     """
 
     p_value_threshold: float = 0.01
@@ -187,7 +191,7 @@ class SeriesBank:
         """How far the series is from its first possible alarm, in points; an unknown one has seen none."""
         row = self._row(series)
         seen = int(self._state["seen"][row]) if row >= 0 else 0
-        held = int(self._state["points_held"][row]) if row >= 0 else 0
+        held = int(self._state["points"][row, 0]) if row >= 0 else 0
         points_needed = math.ceil(1.0 / self._settings.p_value_threshold) - 1
         needed = self._settings.warm_up_points + points_needed
         phase = _phase(seen, self._settings.warm_up_points, held >= points_needed)

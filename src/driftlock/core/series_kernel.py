@@ -48,8 +48,8 @@ SHORT_POINTS = 2  # a block of the short shape
 LONG_POINTS = 12  # a block of the long shape
 TAIL_BLOCK_POINTS = 64
 """Points of a block whose maximum is one observation of the tail."""
-TAIL_POINTS_MAX = 32_768
-"""At this many scored points all counts of points are halved, for the same two reasons as below."""
+TAIL_POINTS_MAX = 65_535
+"""At this many scored points all counts of points are halved: it is the most that 16 bits hold."""
 VALUE_BOUND = 1e15
 """Normalised values beyond are cut to it, so that squares and 32-bit entries stay finite."""
 TAIL_BLOCKS_MAX = 32_768
@@ -339,23 +339,21 @@ def points_reaching(r: Record, bits: float) -> int:
     Ties count, which keeps p-values valid. The bin of slack is for scores that grow while a season is
     learned: without it, counts with a season realised 1.3 to 1.6 α for their first weeks.
     """
-    count = 0
-    for j in range(max(tail_bin(bits) - 1, 0), TAIL_BINS):
-        count += r.points[j]
-    return count
+    return int(r.points[max(tail_bin(bits) - 1, 0)])
 
 
 @kernel
 def learn_point(r: Record, bits: float) -> None:
-    """Takes a scored point into the ranks of the later ones."""
-    r.points[tail_bin(bits)] += 1
-    r.points_held += 1
-    if r.points_held >= TAIL_POINTS_MAX:
-        held = 0
+    """Takes a scored point into the ranks of the later ones, as `learn_tail` does a block.
+
+    `points[0]` counts all. Writing a prefix at each point is cheaper than summing a suffix: most scores are
+    low.
+    """
+    for j in range(tail_bin(bits) + 1):
+        r.points[j] += 1
+    if r.points[0] >= TAIL_POINTS_MAX:
         for j in range(TAIL_BINS):
             r.points[j] //= 2
-            held += r.points[j]
-        r.points_held = held
 
 
 @kernel

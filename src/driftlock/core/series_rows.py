@@ -187,8 +187,8 @@ def step(r: Record, time_ns: int, value: float, warm_up_points: int, means: Any,
         recurrence = tuned.RECURRENCE_WEIGHT * log2(1.0 + often)
         out.parts[RECURRENCE] = -min(recurrence, total)
         out.score = max(0.0, total - recurrence)
-        out.calibration_size = r.points_held
-        out.p_value = (1.0 + points_reaching(r, total)) / (1.0 + r.points_held)
+        out.calibration_size = r.points[0]
+        out.p_value = (1.0 + points_reaching(r, total)) / (1.0 + r.points[0])
         out.block_p_value = (1.0 + blocks_reaching(r, total)) / (1.0 + r.tail[0])
         if opens_episode(r, out.score):
             out.anomaly_score = 1.0 - exp2(-out.score / SCORE_HALVING_BITS)

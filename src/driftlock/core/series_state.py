@@ -68,9 +68,8 @@ _FIELDS: list[tuple[str, str] | tuple[str, str, tuple[int, ...]]] = [
     ("level_used", "u4", (ENTRIES,)),
     ("short_used", "u4", (ENTRIES,)),
     ("long_used", "u4", (ENTRIES,)),
-    ("points_held", "u4"),  # the sum of `points`
     ("tail", "u2", (TAIL_BINS,)),  # blocks whose maximum reached each bin or a higher one
-    ("points", "u2", (TAIL_BINS,)),  # scored points in each bin
+    ("points", "u2", (TAIL_BINS,)),  # scored points that reached each bin or a higher one
     ("peaks", "u1"),
     ("started", "u1"),
     ("season_seen", "u1", (SEASON_BUCKETS,)),

@@ -39,10 +39,12 @@ def explain_point(
     size = int(verdicts.calibration_size[index])
     p_value = float(verdicts.p_value[index])
     reached = round(p_value * (1 + size)) - 1
+    block_p_value = float(verdicts.block_p_value[index])
+    blocks = "" if not reached else f", {number(block_p_value)} among maxima of {TAIL_BLOCK_POINTS} points"
     sentence = (
         f"{name} was {_value(value, reading)}{_expectation(expected, low, high)}: {_reason(parts)} "
         f"({number(float(verdicts.score[index]))} bits; {reached} of {size} earlier "
-        f"points reached as much, p = {number(p_value)})."
+        f"points reached as much, p = {number(p_value)}{blocks})."
     )
     detail = {
         "value": value,
@@ -56,7 +58,7 @@ def explain_point(
         "p_value": p_value,
         "points_reaching": reached,
         "calibration_points": size,
-        "block_p_value": float(verdicts.block_p_value[index]),
+        "block_p_value": block_p_value,
         "block_points": TAIL_BLOCK_POINTS,
     }
     return sentence, detail

@@ -11,6 +11,8 @@ from driftlock.core.verdict import Severity, Verdict
 from driftlock.engine.finding import Finding
 from driftlock.signals.batch import PointBatch
 
+_SEVERITIES: tuple[tuple[float, Severity], ...] = ((40.0, "critical"), (24.0, "high"), (12.0, "medium"))
+
 
 class _Stored(msgspec.Struct, frozen=True):
     bank: bytes
@@ -77,7 +79,6 @@ class MetricSeries:
         sentence, detail = self._bank.explain(
             series, verdicts, index, name=name, value=float(batch.value[row])
         )
-        warm_up = self._bank.warm_up(series)
         time_ns = int(batch.time_ns[row])
         return Verdict(
             key=f"{series:016x}",
@@ -89,9 +90,9 @@ class MetricSeries:
             score=float(verdicts.score[index]),
             p_value=float(verdicts.p_value[index]),
             surprise_bits=float(verdicts.surprise_bits[index]),
-            calibration_size=warm_up.calibration_size,
+            calibration_size=int(verdicts.calibration_size[index]),
             alarm=True,
-            severity=_severity(float(verdicts.anomaly_score[index])),
+            severity=severity_of_bits(float(verdicts.score[index])),
             explanation=sentence,
             detail=detail,
         )
@@ -108,10 +109,14 @@ class MetricSeries:
         self._names = dict(stored.names)
 
 
-def _severity(anomaly_score: float) -> Severity:
-    """By the series' own score in [0, 1], which is comparable between series."""
-    if anomaly_score >= 0.9:
-        return "critical"
-    if anomaly_score >= 0.75:
-        return "high"
-    return "medium" if anomaly_score >= 0.5 else "low"
+def severity_of_bits(score: float) -> Severity:
+    """The severity of a point's score, which is comparable between series.
+
+    | bits | severity | what scores so in a series of normal noise |
+    | --- | --- | --- |
+    | 40 and more | critical | a jump of 50 standard deviations and more |
+    | 24 | high | a jump of 10 or 20 |
+    | 12 | medium | a jump of 5, and most false alarms |
+    | less | low | from `alarm_bits` (4) on, where NAB's best threshold lies |
+    """
+    return next((name for least, name in _SEVERITIES if score >= least), "low")

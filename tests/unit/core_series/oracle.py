@@ -8,7 +8,6 @@ logarithms, which are tested against the C library elsewhere, so that equality c
 from __future__ import annotations
 
 import math
-from collections import Counter
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -152,7 +151,7 @@ class OracleSeries:
         self.band = 3.0
         self.block: list[float] = []
         self.maxima: list[int] = []
-        self.points: Counter[int] = Counter()
+        self.points = [0] * 128  # how many reached each bin or a higher one
         self.peaks: list[tuple[float, int]] = []
 
     def observe(self, time_ns: int, value: float, cumulative: bool) -> Point:
@@ -311,14 +310,14 @@ class OracleSeries:
         recurrence = t.RECURRENCE_WEIGHT * log2(1 + often)
         point.parts[5] = -min(recurrence, total)
         point.score = max(0.0, total - recurrence)
-        point.calibration_size = sum(self.points.values())
-        reached = sum(count for place, count in self.points.items() if place >= tail_bin(total) - 1)
+        point.calibration_size = self.points[0]
+        reached = self.points[max(tail_bin(total) - 1, 0)]
         point.p_value = (1 + reached) / (1 + point.calibration_size)
         blocks_reached = sum(m >= tail_bin(total) for m in self.maxima)
         point.block_p_value = (1 + blocks_reached) / (1 + len(self.maxima))
-        self.points[tail_bin(total)] += 1
-        if sum(self.points.values()) >= 32_768:
-            self.points = Counter({place: count // 2 for place, count in self.points.items()})
+        self.points = [count + (place <= tail_bin(total)) for place, count in enumerate(self.points)]
+        if self.points[0] == 65_535:
+            self.points = [count // 2 for count in self.points]
         if self.opens(point.score):
             point.anomaly_score = 1 - exp2(-point.score / 16)
         self.block.append(total)

@@ -1,0 +1,60 @@
+"""Anomalies of metric series: their severity, and that a verdict knows nothing of how points were sent."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from driftlock.core.series import SeriesSettings
+from driftlock.engine.finding import Finding
+from driftlock.engine.metrics import MetricSeries, severity_of_bits
+from driftlock.signals.batch import PointBatch, StreamKey
+
+POINTS, JUMP = 300, 250
+KEY = StreamKey("default", "metrics", "shop")
+
+
+def found(*, points_a_request: int, deviations: float = 100.0) -> list[Finding]:
+    value = 100 + 5 * np.random.default_rng(3).normal(size=POINTS)
+    value[JUMP : JUMP + 3] += 5 * deviations
+    series = MetricSeries(SeriesSettings())
+    findings = []
+    for first in range(0, POINTS, points_a_request):
+        part = value[first : first + points_a_request]
+        n = len(part)
+        times = np.arange(first, first + n) * 60 * 10**9
+        ones, false = np.ones(n, np.uint64), np.zeros(n, np.bool_)
+        batch = PointBatch([KEY], np.zeros(n, np.int32), times, ones, part, false, {1: "load"}, 0)
+        findings += series.observe(
+            batch, np.arange(n), position=first, base=first, received_ns=0, config_version=1
+        )
+    return [f for f in findings if f.verdict.first >= JUMP]
+
+
+@pytest.mark.parametrize(
+    ("bits", "severity"),
+    [
+        (3.7, "low"),
+        (11.9, "low"),
+        (12.0, "medium"),
+        (24.0, "high"),
+        (39.9, "high"),
+        (40.0, "critical"),
+        (60.0, "critical"),
+    ],
+)
+def test_severity_is_a_table_of_bits(bits: float, severity: str) -> None:
+    assert severity_of_bits(bits) == severity
+
+
+@pytest.mark.parametrize(("deviations", "severity"), [(10.0, "high"), (100.0, "critical")])
+def test_a_greater_jump_is_more_severe(deviations: float, severity: str) -> None:
+    (finding,) = found(points_a_request=1, deviations=deviations)
+    assert finding.verdict.severity == severity
+
+
+def test_a_verdict_does_not_depend_on_how_points_were_sent() -> None:
+    one_by_one, at_once = found(points_a_request=1), found(points_a_request=POINTS)
+    assert [f.verdict for f in one_by_one] == [f.verdict for f in at_once]
+    (verdict,) = [f.verdict for f in at_once]
+    assert verdict.p_value == 1 / (1 + verdict.calibration_size)
