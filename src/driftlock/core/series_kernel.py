@@ -346,8 +346,7 @@ def points_reaching(r: Record, bits: float) -> int:
 def learn_point(r: Record, bits: float) -> None:
     """Takes a scored point into the ranks of the later ones, as `learn_tail` does a block.
 
-    `points[0]` counts all. Writing a prefix at each point is cheaper than summing a suffix: most scores are
-    low.
+    `points[0]` counts all. Writing a prefix a point is cheaper than summing a suffix: most scores are low.
     """
     for j in range(tail_bin(bits) + 1):
         r.points[j] += 1

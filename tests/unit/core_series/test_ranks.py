@@ -45,7 +45,7 @@ def test_at_its_limit_the_memory_is_halved_and_a_record_stays_possible() -> None
 
 def test_what_is_no_record_alarms_by_its_rank_among_blocks_and_says_so() -> None:
     bank = SeriesBank(SeriesSettings(p_value_threshold=ALPHA))
-    v = observe(bank, noise_with_jumps({1_000: 60.0, 6_000: 20.0}, 6_001))
+    v = observe(bank, noise_with_jumps({1_000: 60.0, 6_000: 8.0}, 6_001))
     assert v.alarm[1_000]
     assert v.alarm[6_000]
     assert v.p_value[6_000] * (1 + v.calibration_size[6_000]) >= 2
