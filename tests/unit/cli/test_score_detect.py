@@ -138,7 +138,9 @@ def test_a_packed_file_without_its_end_is_refused(
         score(str(packed))
 
 
-@pytest.mark.parametrize("begin", [gzip.compress(b"")[:10], zstandard.ZstdCompressor().compress(b"")[:4]])
+@pytest.mark.parametrize(
+    "begin", [gzip.compress(b"")[:10], zstandard.ZstdCompressor().compress(b"")[:4]], ids=["gz", "zst"]
+)
 def test_a_packed_file_of_noise_is_refused(begin: bytes, tmp_path: Path) -> None:
     packed = tmp_path / "noise.log"
     packed.write_bytes(begin + b"\xff" * 100)
@@ -275,7 +277,11 @@ def test_wrong_use_is_told_in_a_sentence(tmp_path: Path) -> None:
         score(str(torn))
 
 
-@pytest.mark.parametrize("content", [b"", b"\n\n\n", b"\xff\xfe\x00" * 5_000, b"x" * 1_000_000])
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"\n\n\n", b"\xff\xfe\x00" * 5_000, b"x" * 1_000_000],
+    ids=["empty", "blank", "binary", "long"],
+)
 def test_odd_files_are_no_crash(content: bytes, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     log = tmp_path / "odd.log"
     log.write_bytes(content)
