@@ -29,6 +29,7 @@ from rich.console import Console
 from rich.table import Table
 
 from driftlock.core.series import SeriesBank, SeriesSettings, score_series
+from driftlock.core.series_time import times_in_ns
 
 SHARED = Path(__file__).parents[2] / "shared"
 DATA = SHARED / "data" / "nab"
@@ -66,11 +67,20 @@ def driftlock(timestamps: list[str], values: Floats) -> Floats:
     return score_series(timestamps, values)
 
 
+def alarms(timestamps: list[str], values: Floats) -> Floats:
+    """1 where a detector with default settings would report an anomaly: no threshold is chosen by NAB."""
+    n = len(values)
+    bank = SeriesBank(SeriesSettings())
+    verdicts = bank.observe(np.zeros(n, np.uint64), times_in_ns(timestamps), values, np.zeros(n, np.bool_))
+    return verdicts.alarm.astype(np.float64)
+
+
 DETECTORS: dict[str, Detector] = {
     "constant": constant,
     "windowed Gaussian": windowed_gaussian,
     "last difference": last_difference,
     "Driftlock": driftlock,
+    "Driftlock's default alarms": alarms,
 }
 
 
