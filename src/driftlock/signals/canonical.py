@@ -1,8 +1,8 @@
-"""Canonical bytes, version 1: a line of text with its variable parts replaced by typed placeholders.
+"""Canonical bytes, version 2: a line of text with its variable parts replaced by typed placeholders.
 
 Owns: the grammar below, its compiled scanner, and the 64-bit hash of a canonical line. Must not know: OTLP,
 streams, detection. The scanner is in `scanner.py`, what it matches in `mask_times.py`, `masks.py`,
-`results.py` and `secrets.py`; the same grammar written with regular expressions is the oracle in
+`results.py`, `routes.py` and `secrets.py`; the same grammar written with regular expressions is the oracle in
 `tests/unit/signals/oracle.py`.
 
 A change in what any input yields is a new `CANONICAL_VERSION`, because baselines hold canonical bytes.
@@ -21,24 +21,29 @@ A change in what any input yields is a new `CANONICAL_VERSION`, because baseline
    `15ms` becomes `<num>ms`.
 6. What a number says where it names a result stays: up to 4 digits after `status`, `code`, `errno`, `exit`,
    `signal` or `response`; three digits after `HTTP/1.1 ` or after a closing quote, as in access logs.
-7. Paths keep their first segments; from the fifth `/` of a chunk on they are `<path>`, a query `?<query>`.
+7. What follows the third `/` of a path is `<path>`; in a chunk after an HTTP method in capitals and one space
+   (`GET /a/b/c/d/e`) what follows the fifth, so that routes stay distinct. A query is `?<query>`.
 8. Secrets (`password=…`, `token: …`, `Authorization: …`, `Bearer …`, AWS keys) become `<secret>`.
 """
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import numpy.typing as npt
 
+from driftlock.signals import chars, kernel, marks, mask_times, masks, results, routes, scanner, secrets
+from driftlock.signals import clean as cleaning
 from driftlock.signals.batch import Lines
 from driftlock.signals.clean import clean, is_clean
-from driftlock.signals.kernel import entry, inner, pointer, readonly
+from driftlock.signals.kernel import entry, inner, pointer, readonly, sources
 from driftlock.signals.marks import M_CUT, MARKS, put
 from driftlock.signals.scanner import ZERO, mask_line
 
 __all__ = ["CANONICAL_VERSION", "LINE_BYTES_MAX", "MARKS", "canonicalise", "hash_lines", "with_endings"]
 
-CANONICAL_VERSION = 1
+CANONICAL_VERSION = 2
 LINE_BYTES_MAX = 4096
 # Worst growth: one byte and a line break become `<num>` and the three bytes of the mark.
 GROWTH_MAX = 5
@@ -98,25 +103,33 @@ def _append(buffer, bounds, words, word_bounds, which, out, offsets):  # type: i
         offsets[i + 1] = o
 
 
-@entry
-def _canonical_lines(buffer, starts, ends, out_array, offsets):  # type: ignore[no-untyped-def]
-    line_array = np.empty(LINE_BYTES_MAX * 3 + 8, dtype=np.uint8)
-    b, line, out = pointer(buffer), pointer(line_array), pointer(out_array)
-    o = ZERO
-    for i in range(len(starts)):
-        start, end = starts[i], ends[i]
-        cut = end - start > LINE_BYTES_MAX
-        if cut:
-            end = start + LINE_BYTES_MAX
-            while end > start + LINE_BYTES_MAX - 3 and b[end] & 0xC0 == 0x80:
-                end -= 1
-        if is_clean(b, start, end):
-            o = mask_line(b, start, end, out, o)
-        else:
-            o = mask_line(line, ZERO, clean(b, start, end, line), out, o)
-        if cut:
-            o = put(out, o, M_CUT)
-        offsets[i + 1] = o
+def _line_loop(made_of: int) -> Any:
+    @entry
+    def _canonical_lines(buffer, starts, ends, out_array, offsets):  # type: ignore[no-untyped-def]
+        assert made_of >= 0  # closed over, so that the cache knows which sources made the kernel
+        line_array = np.empty(LINE_BYTES_MAX * 3 + 8, dtype=np.uint8)
+        b, line, out = pointer(buffer), pointer(line_array), pointer(out_array)
+        o = ZERO
+        for i in range(len(starts)):
+            start, end = starts[i], ends[i]
+            cut = end - start > LINE_BYTES_MAX
+            if cut:
+                end = start + LINE_BYTES_MAX
+                while end > start + LINE_BYTES_MAX - 3 and b[end] & 0xC0 == 0x80:
+                    end -= 1
+            if is_clean(b, start, end):
+                o = mask_line(b, start, end, out, o)
+            else:
+                o = mask_line(line, ZERO, clean(b, start, end, line), out, o)
+            if cut:
+                o = put(out, o, M_CUT)
+            offsets[i + 1] = o
+
+    return _canonical_lines
+
+
+MADE_OF = (chars, cleaning, kernel, marks, mask_times, masks, results, routes, scanner, secrets)
+_canonical_lines = _line_loop(sources(*MADE_OF))
 
 
 # ---- hashing

@@ -1,15 +1,19 @@
 """How the compiled functions of this package are compiled.
 
-Owns: the two decorators. `entry` is for what Python calls: compiled once and kept in Numba's file cache.
+Owns: the decorators. `entry` is for what Python calls: compiled once and kept in Numba's file cache.
 `inner` is for what only kernels call: no Python wrapper, which halves the time to compile; `once` is an
 inner function with one caller, into which it is built. All release the interpreter lock.
 
-Numba's file cache of an entry does not see a change in an inner function of another module: after such an
-edit, remove `__pycache__`.
+Numba's file cache of an entry does not see a change in an inner function of another module. An entry that
+closes over `sources(...)` of the modules it calls is compiled anew when one of them changes; for another one,
+remove `__pycache__` after such an edit.
 """
 
 from __future__ import annotations
 
+import hashlib
+import inspect
+from types import ModuleType
 from typing import Any, TypeVar, cast
 
 import numpy as np
@@ -33,6 +37,17 @@ def readonly(array: ArrayT) -> ArrayT:
     view: Any = np.ascontiguousarray(array).view()
     view.flags.writeable = False
     return cast(ArrayT, view)
+
+
+def sources(*modules: ModuleType) -> int:
+    """63 bits of a hash of the modules' sources, or of their names: for an entry to close over."""
+    digest = hashlib.blake2b(digest_size=8)
+    for module in modules:
+        try:
+            digest.update(inspect.getsource(module).encode())
+        except OSError:
+            digest.update(module.__name__.encode())
+    return int.from_bytes(digest.digest(), "little") >> 1
 
 
 def _pointer(_typing, array):  # type: ignore[no-untyped-def]

@@ -63,9 +63,9 @@ from driftlock.signals.masks import (
     uuid_end,
 )
 from driftlock.signals.results import names_result
+from driftlock.signals.routes import stays
 from driftlock.signals.secrets import AWS_KEY_BYTES, aws_key_end, may_announce, secret_span
 
-PATH_SEGMENTS_MAX = 4
 KEPT_DIGITS_MAX = 4
 HEX_BYTES_MIN = 8
 ID_CHANGES_MIN = 3
@@ -165,7 +165,7 @@ def _mask_chunk(b, line, chunk, e, n, seen, out, o):  # type: ignore[no-untyped-
             p, o = _word(b, line, chunk, p, e, n, ZERO, seen, out, o)
         elif c == 47:
             slashes += 1
-            p, o = _slash(b, p, e, slashes, out, o)
+            p, o = _slash(b, line, chunk, p, e, slashes, out, o)
         elif c == 63 and slashes and p + 1 < e and CLASS[b[p + 1]] & WORD:
             o = put(out, o, M_QUERY)
             p = url_end(b, p + 1, n)
@@ -186,11 +186,11 @@ def _mask_chunk(b, line, chunk, e, n, seen, out, o):  # type: ignore[no-untyped-
 
 
 @inner
-def _slash(b, p, e, slashes, out, o):  # type: ignore[no-untyped-def]
+def _slash(b, line, chunk, p, e, slashes, out, o):  # type: ignore[no-untyped-def]
     out[o] = 47
     o += 1
     p += 1
-    if slashes <= PATH_SEGMENTS_MAX or p >= e or not CLASS[b[p]] & PATH:
+    if p >= e or not CLASS[b[p]] & PATH or stays(b, line, chunk, slashes):
         return p, o
     q = p
     while q < e and (CLASS[b[q]] & PATH or b[q] == 47):

@@ -94,6 +94,7 @@ RESULT = re.compile(
     rb"(?:statuscode|status|code|errno|exit|signal|response)[ :=\"'(\\]{1,4}$",
     re.IGNORECASE,
 )
+METHOD = rx(rb"(?<![" + WORD + rb"])(?:GET|POST|PUT|PATCH|DELETE|HEAD|OPTIONS) $")
 HTTP_VERSION = rx(rb"HTTP/[0-9.]{1,3} $")
 
 
@@ -377,7 +378,7 @@ class Scanner:
     def slash(self) -> None:
         self.slashes += 1
         self.keep(1)
-        if self.slashes <= 4:
+        if self.slashes <= (4 if METHOD.search(self.text[: self.chunk]) else 2):
             return
         found = rx(rb"[" + PATH + rb"][" + PATH + rb"/]*").match(self.text, self.p, self.end)
         if found and (name := found[0].rstrip(b".")):

@@ -4,23 +4,28 @@ from __future__ import annotations
 
 import gzip
 from pathlib import Path
+from types import ModuleType
+from typing import Any
 
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
+from driftlock.signals import canonical, routes
 from driftlock.signals.batch import Lines
 from driftlock.signals.canonical import (
     CANONICAL_VERSION,
     GROWTH_MAX,
     LINE_BYTES_MAX,
     LINE_SLACK_BYTES,
+    MADE_OF,
     MARKS,
     canonicalise,
     hash_lines,
     with_endings,
 )
+from driftlock.signals.kernel import sources
 from unit.signals.oracle import canonical as oracle
 
 DATA = Path(__file__).parents[4] / "shared" / "data"
@@ -76,11 +81,14 @@ def mask(raw: bytes | str) -> str:
             "GET /api/v2/users/17/orders?id=5&q=cats HTTP/1.1",
             "GET /api/v<num>/users/<num>/<path>?<query> HTTP/<num>",
         ),
-        ("/etc/httpd/conf/workers2.properties", "/etc/httpd/conf/workers<num>.properties"),
+        ("/etc/httpd/conf/workers2.properties /etc/hosts", "/etc/httpd/<path> /etc/hosts"),
         (
             "/user/root/rand/_temporary/_task_2008_m_0/part-0. blk_1",
-            "/user/root/rand/_temporary/<path>. blk_<num>",
+            "/user/root/<path>. blk_<num>",
         ),
+        ("PUT /v/a/b/c/d 'DELETE /v/a/b HTTP/1.1'", "PUT /v/a/b/c/<path> 'DELETE /v/a/b HTTP/<num>'"),
+        ("get /v/a/b FORGET /v/a/b GET  /v/a/b", "get /v/a/<path> FORGET /v/a/<path> GET /v/a/b"),
+        ("GETS /v/a/b GET to /v/a/b, GET, /v/a/b", "GETS /v/a/<path> GET to /v/a/<path>, GET, /v/a/<path>"),
         # Results stay
         ('"GET / HTTP/1.1" 503 1893', '"GET / HTTP/<num>" 503 <num>'),
         ("HTTP/1.1 404 Not Found", "HTTP/<num> 404 Not Found"),
@@ -121,12 +129,37 @@ def test_examples(raw: bytes | str, expected: str) -> None:
 
 def test_the_version_is_pinned_to_what_it_yields() -> None:
     # Baselines hold canonical bytes: whoever changes these must raise the version.
-    lines = lines_of([b"GET /api/v2/users/17 took 15 ms from 10.0.0.1", b"", b"x"])
-    assert CANONICAL_VERSION == 1
+    lines = lines_of([b"GET /api/v2/users/17 took 15 ms from 10.0.0.1", b"", b"x", b"/a/b/c POST /a/b/c/d/e"])
+    assert CANONICAL_VERSION == 2
     assert hash_lines(lines).tolist() == PINNED_HASHES
 
 
-PINNED_HASHES = [3610381332284158838, 3828875803255526814, 5279531567983732860]
+PINNED_HASHES = [3610381332284158838, 3828875803255526814, 5279531567983732860, 16509109616041418437]
+
+
+def called(kernel: Any, seen: set[str]) -> set[str]:
+    """The modules of what a compiled function calls, and of what that calls."""
+    function = kernel.py_func
+    for name in function.__code__.co_names:
+        one = function.__globals__.get(name)
+        if hasattr(one, "py_func") and one.__name__ not in seen:
+            seen.add(one.__name__)
+            called(one, seen)
+            seen.add(f"{one.__module__}:")
+    return {one[:-1] for one in seen if one.endswith(":")}
+
+
+def test_a_change_in_any_module_of_the_scanner_compiles_it_again(tmp_path: Path) -> None:
+    # Numba's cache looks at the file of the entry alone; the entry closes over the sources of these.
+    modules = called(canonical._canonical_lines, set())
+    assert "driftlock.signals.routes" in modules
+    assert modules - {"driftlock.signals.canonical"} <= {one.__name__ for one in MADE_OF}
+    assert canonical._canonical_lines.py_func.__closure__[0].cell_contents == sources(*MADE_OF)
+    assert sources(canonical) != sources(routes)
+    changed = ModuleType("changed")
+    changed.__file__ = str(tmp_path / "changed.py")
+    (tmp_path / "changed.py").write_text(Path(routes.__file__).read_text("utf-8").replace("= 2", "= 3"))
+    assert sources(changed) != sources(routes)
 
 
 def test_long_lines_are_cut_on_a_character() -> None:
@@ -151,6 +184,7 @@ pieces = st.sampled_from(
         b"10.0.0.1", b"fe80::1", b"0:0:0:0:0:0:0:1", b"00:1b:44:11:3a:b7", b"8c5f9a30-21f5-4b5c-9c5e-3a8c0c8f2d11",  # noqa: E501 - one case a line
         b"a@b.com", b"x.com", b"a.b.de", b"com", b"org", b".py", b"http", b"https://x/y", b"eyJ", b"eyJabcdefgh.abcdefgh.abcdefgh",  # noqa: E501 - one case a line
         b"SGVsbG8gV29ybGQhIFRoaXMgaXMgYmFzZTY0IQ", b"AKIAIOSFODNN7EXAMPLE", b"/a/b/c/d", b"/e", b"?q",
+        b"GET ", b"DELETE ", b"OPTIONS", b"POST /a/b/c",
         b"status", b"code", b"statusCode", b"errno", b"HTTP/1.1", b"exit", b"signal",
         b"password", b"api_key", b"api-key", b"token", b"Authorization", b"Bearer", b"Basic", b"cookie", b"secret",  # noqa: E501 - one case a line
         b"abcdefghijklmnopqrst", b"ABCDEFGHIJ0123456789",
