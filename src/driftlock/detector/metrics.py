@@ -55,6 +55,11 @@ SKIPPED_MESSAGES = Counter(
 REFUSED_EVENTS = Counter(
     "driftlock_stream_refused_events", "Events of streams that found no room in the stream bound."
 )
+SKIPPED_POINTS = Counter(
+    "driftlock_metric_points_skipped",
+    "Metric points that were not scored: not finite (not_finite), or their series found no room (no_room).",
+    ["reason"],
+)
 EVICTED_STREAMS = Counter(
     "driftlock_streams_evicted", "Streams in warm-up that gave way to newer ones at the stream bound."
 )

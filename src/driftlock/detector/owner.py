@@ -72,6 +72,7 @@ class PartitionOwner:
         self._told_events: dict[str, int] = {}
         self._told_gaps = 0
         self._told_refused = 0
+        self._told_points = (0, 0)
         self._told_evicted = 0
 
     async def run(self, stop: asyncio.Event) -> None:
@@ -270,6 +271,16 @@ class PartitionOwner:
                 self.partition,
                 self._settings.engine.streams_max,
             )
+        points = (self._engine.skipped_points, self._engine.refused_points)
+        if points[1] and not self._told_points[1]:
+            logger.warning(
+                "partition %d: more metric series than %d; points of further ones are counted, not scored",
+                self.partition,
+                self._settings.engine.series.series_max,
+            )
+        for reason, now, told in zip(("not_finite", "no_room"), points, self._told_points, strict=True):
+            metrics.SKIPPED_POINTS.labels(reason).inc(now - told)
+        self._told_points = points
         metrics.REFUSED_EVENTS.inc(refused - self._told_refused)
         metrics.EVICTED_STREAMS.inc(evicted - self._told_evicted)
         self._told_refused, self._told_evicted = refused, evicted

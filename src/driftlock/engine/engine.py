@@ -69,11 +69,18 @@ class PartitionEngine:
         self._metrics = MetricSeries(settings.series)
         self._now_ns = 0
         self.events: Counter[Signal] = Counter()
+        self.skipped_points = 0
+        """Metric points that were not finite, or said that they hold no value."""
 
     @property
     def now_ns(self) -> int:
         """The partition's clock: the latest received time seen."""
         return self._now_ns
+
+    @property
+    def refused_points(self) -> int:
+        """Metric points of series that found no room."""
+        return self._metrics.refused_points
 
     @property
     def refused_events(self) -> int:
@@ -181,6 +188,7 @@ class PartitionEngine:
         return sorted(findings, key=lambda finding: finding.position)
 
     def _feed_points(self, batch: PointBatch, position: int) -> list[Finding]:
+        self.skipped_points += batch.skipped
         admitted = np.zeros(len(batch.keys), np.bool_)
         base = position << ROW_BITS
         for index, rows in _rows_by_stream(batch.stream, len(batch.keys)):

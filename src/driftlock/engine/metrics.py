@@ -6,7 +6,7 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from driftlock.core.series import SeriesBank, SeriesSettings, SeriesVerdicts
+from driftlock.core.series import REFUSED, SeriesBank, SeriesSettings, SeriesVerdicts
 from driftlock.core.verdict import Severity, Verdict
 from driftlock.engine.finding import Finding
 from driftlock.signals.batch import PointBatch
@@ -27,6 +27,8 @@ class MetricSeries:
         self._bank = SeriesBank(settings)
         self._names: dict[int, str] = {}
         self.dirty = False
+        self.refused_points = 0
+        """Points of series that found no room in the bank: counted, not scored."""
 
     @property
     def state_bytes(self) -> int:
@@ -54,6 +56,7 @@ class MetricSeries:
         verdicts = self._bank.observe(
             batch.series[rows], batch.time_ns[rows], batch.value[rows], batch.cumulative[rows]
         )
+        self.refused_points += int((verdicts.status == REFUSED).sum())
         findings = []
         for index in np.flatnonzero(verdicts.alarm):
             row = int(rows[index])

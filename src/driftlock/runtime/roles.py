@@ -105,7 +105,10 @@ def _detector(settings: Settings, stop: asyncio.Event) -> Coroutine[Any, Any, No
             attributes=settings.stream_attributes,
             logs=LogSettings(mode="block", **sizes),
             traces=LogSettings(mode="session", **sizes),
-            series=SeriesSettings(p_value_threshold=settings.p_value_threshold),
+            series=SeriesSettings(
+                p_value_threshold=settings.p_value_threshold,
+                series_max=max(1, settings.series_max // settings.partitions),
+            ),
             streams_max=max(1, settings.streams_max // settings.partitions),
         ),
         partitions=settings.partitions,

@@ -161,6 +161,16 @@ class Settings:
     streams_max: Annotated[
         int, _option(_LIMITS, "Streams kept at once, over all partitions.", least=1, most=100_000_000)
     ] = 65_536
+    series_max: Annotated[
+        int,
+        _option(
+            _LIMITS,
+            "Metric series kept at once, over all partitions, at 4.4 KB each. A service's series share one "
+            "partition, and each partition has an equal part of this.",
+            least=1,
+            most=10_000_000,
+        ),
+    ] = 524_288
     log_bytes_max: Annotated[
         int, _option(_LIMITS, "Telemetry kept in the log, in bytes; the oldest goes first.", least=16 * _MIB)
     ] = 8 * _GIB

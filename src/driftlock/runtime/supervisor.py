@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
+import asyncpg
 import psutil
 
 from driftlock.errors import StartError
@@ -83,9 +84,7 @@ class Supervisor:
             nats_url=self._settings.nats_url or self._servers.nats_url,
         )
         assert settings.database_url is not None
-        for name in await migrate(settings.database_url):
-            log.info("applied migration %s", name)
-        key = await first_admin_key(settings.database_url)
+        key = await _prepared(settings.database_url)
         await self._start_roles(settings)
         return Running(settings=self._settings, first_key=key)
 
@@ -111,6 +110,21 @@ class Supervisor:
             # Failing open: a full disk must not stop a restart. Only a later start, after a kill of this
             # process, would have to find old children by their locks and ports alone.
             log.warning("%s was not written: %s", self._folder.children, fault)
+
+
+async def _prepared(database_url: str) -> str | None:
+    """Brings the database to this version's schema; the first admin key, when it was made now."""
+    try:
+        for name in await migrate(database_url):
+            log.info("applied migration %s", name)
+        return await first_admin_key(database_url)
+    except asyncpg.DiskFullError as error:
+        raise StartError(
+            "The disk filled up while the database was prepared.",
+            hint="Free some space, or choose another --data-dir.",
+        ) from error
+    except asyncpg.PostgresError as error:
+        raise StartError(f"The database cannot be prepared: {error}") from error
 
 
 def _role_processes(settings: Settings, metrics: Path) -> Iterator[RoleProcess]:

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
+from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
 
 from driftlock.core.series import SeriesSettings
+from driftlock.engine.engine import PartitionEngine
 from driftlock.engine.finding import Finding
 from driftlock.engine.metrics import MetricSeries, severity_of_bits
+from driftlock.engine.settings import EngineSettings
 from driftlock.signals.batch import PointBatch, StreamKey
+from support import telemetry
 
 POINTS, JUMP = 300, 250
 KEY = StreamKey("default", "metrics", "shop")
@@ -58,3 +64,15 @@ def test_a_verdict_does_not_depend_on_how_points_were_sent() -> None:
     assert [f.verdict for f in one_by_one] == [f.verdict for f in at_once]
     (verdict,) = [f.verdict for f in at_once]
     assert verdict.p_value == 1 / (1 + verdict.calibration_size)
+
+
+def test_points_that_are_not_scored_are_counted() -> None:
+    """A point that is not finite, and points of series beyond the bound: nothing vanishes silently."""
+    engine = PartitionEngine(EngineSettings(series=SeriesSettings(series_max=2)))
+    request = ExportMetricsServiceRequest()
+    scope = request.resource_metrics.add(resource=telemetry.resource("s")).scope_metrics.add()
+    for number, value in enumerate([1.0, math.nan, math.inf, 2.0, 3.0, 4.0]):
+        scope.metrics.add(name=f"m{number}").gauge.data_points.add(time_unix_nano=5, as_double=value)
+    engine.feed("metrics", request.SerializeToString(), tenant="t", received_ns=10, position=1)
+    assert engine.skipped_points == 2
+    assert engine.refused_points == 2
