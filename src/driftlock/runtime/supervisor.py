@@ -77,14 +77,18 @@ class Supervisor:
         """Start everything in order. Raises DriftlockError; then `stop` ends what had started."""
         await end_leftovers(self._folder.children)
         _check_ports(self._settings)
-        await self._servers.start()
+        with _database_faults():
+            await self._servers.start()
         settings = replace(
             self._settings,
             database_url=self._settings.database_url or self._servers.database_url,
             nats_url=self._settings.nats_url or self._servers.nats_url,
         )
         assert settings.database_url is not None
-        key = await _prepared(settings.database_url)
+        with _database_faults():
+            for name in await migrate(settings.database_url):
+                log.info("applied migration %s", name)
+            key = await first_admin_key(settings.database_url)
         await self._start_roles(settings)
         return Running(settings=self._settings, first_key=key)
 
@@ -112,12 +116,11 @@ class Supervisor:
             log.warning("%s was not written: %s", self._folder.children, fault)
 
 
-async def _prepared(database_url: str) -> str | None:
-    """Brings the database to this version's schema; the first admin key, when it was made now."""
+@contextlib.contextmanager
+def _database_faults() -> Iterator[None]:
+    """A database that fails while it is being prepared ends the start with a sentence."""
     try:
-        for name in await migrate(database_url):
-            log.info("applied migration %s", name)
-        return await first_admin_key(database_url)
+        yield
     except asyncpg.DiskFullError as error:
         raise StartError(
             "The disk filled up while the database was prepared.",
