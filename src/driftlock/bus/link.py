@@ -71,8 +71,10 @@ class Link:
 
     async def open(self, *, timeout_s: float = CONNECT_TIMEOUT_S) -> None:
         """Connect. Raises UnavailableError when there is no server, or it refuses, for `timeout_s`."""
+        self._last_error = None
         try:
-            await asyncio.wait_for(self._open_client(), timeout_s)
+            async with asyncio.timeout(timeout_s):
+                await self._open_client()
         except TimeoutError as error:
             cause = self._last_error
             reason = f" ({cause})" if cause is not None and str(cause) else ""
@@ -88,7 +90,8 @@ class Link:
         if self._connected.is_set():
             return True
         try:
-            await asyncio.wait_for(self._connected.wait(), timeout_s)
+            async with asyncio.timeout(timeout_s):
+                await self._connected.wait()
         except TimeoutError:
             return False
         return True
@@ -142,12 +145,16 @@ class Link:
         self._lost()
 
     async def _on_error(self, error: Exception) -> None:
-        # Called for every failed attempt; the change of state is logged above, once.
-        self._last_error = error
+        # Called for every failed attempt; the change of state is logged above, once. A server that refuses a
+        # login closes the socket at once, so some attempts see only the reset: its own words tell more.
+        if not (isinstance(error, OSError) and isinstance(self._last_error, nats.errors.Error)):
+            self._last_error = error
         logger.debug("NATS: %s: %s", type(error).__name__, error)
 
     async def _on_closed(self) -> None:
         self._lost()
+        if self._client is None:  # never opened: the caller of open() is told
+            return
         if not self._closing and (self._revival is None or self._revival.done()):
             self._revival = asyncio.create_task(self._revive())
 
