@@ -71,7 +71,6 @@ class Link:
 
     async def open(self, *, timeout_s: float = CONNECT_TIMEOUT_S) -> None:
         """Connect. Raises UnavailableError when there is no server, or it refuses, for `timeout_s`."""
-        self._last_error = None
         try:
             async with asyncio.timeout(timeout_s):
                 await self._open_client()
@@ -107,6 +106,7 @@ class Link:
             await self._client.close()
 
     async def _open_client(self) -> None:
+        self._last_error = None
         client = Client()
         try:
             await client.connect(

@@ -195,7 +195,7 @@ def _follow(name: str, settings: LogSettings, pattern: str | None, form: str) ->
                 batch = text_batch(chunk)
                 keys = None
                 if pattern is not None:
-                    keys = [k or b"" for k in extract_keys(chunk, batch.starts, batch.ends, pattern)]
+                    keys = extract_keys(chunk, pattern).of_lines(missing=b"")
                 count += tell(add_lines(stream, batch, first_line=lines + 1, now_ns=now_ns, sessions=keys))
                 lines += len(batch)
         except KeyboardInterrupt:

@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from driftlock.cli.logfile import LINE_BYTES_MAX, UNREADABLE, LogFile
-from driftlock.core.log_stream import LogSettings, LogStream, UnitOf
+from driftlock.core.log_stream import Assembled, LogSettings, LogStream
 from driftlock.core.verdict import Verdict
 from driftlock.errors import InputError
 from driftlock.signals.textlog import TextBatch, check_pattern, extract_keys, text_batch
@@ -109,9 +109,11 @@ class _KeyedLines:
 
     def take(self, chunk: bytes, pattern: str) -> None:
         batch = text_batch(chunk)
-        found = extract_keys(chunk, batch.starts, batch.ends, pattern)
+        found = extract_keys(chunk, pattern)
         keys = self.keys
-        codes = np.array([-1 if k is None else keys.setdefault(k, len(keys)) for k in found], np.int64)
+        # one more for lines without a key: -1 is the last
+        numbers = np.array([*(keys.setdefault(name, len(keys)) for name in found.names), -1], np.int64)
+        codes = numbers[found.codes]
         rows = np.flatnonzero(codes >= 0)
         self.templates.append(batch.templates[rows])
         self.columns.append((codes[rows], rows + (self.lines + 1), batch.time_ns[rows]))
@@ -162,21 +164,25 @@ def _score_units(stream: LogStream, held: _KeyedLines, baseline: int) -> list[Ve
     by_unit = np.argsort(codes, kind="stable")
     bounds = np.searchsorted(codes[by_unit], np.arange(len(held.keys) + 1))
     ended = by_unit[bounds[1:] - 1]  # the row of each unit's last line
-    later = baseline + np.argsort(ended[baseline:], kind="stable")
-    names = list(held.keys)
+    order = np.concatenate([np.arange(baseline), baseline + np.argsort(ended[baseline:], kind="stable")])
+    sizes = np.diff(bounds)[order]
+    rows = by_unit[np.repeat(bounds[:-1][order] - np.cumsum(sizes) + sizes, sizes) + np.arange(len(by_unit))]
+    starts_at = np.concatenate([[0], np.cumsum(sizes)])
+    first, last = rows[starts_at[:-1]], rows[starts_at[1:] - 1]
+    names = [key.decode("utf-8", "replace") for key in held.keys]
+    units = Assembled(
+        [names[code] for code in order.tolist()],
+        starts_at,
+        lines[first],
+        lines[last],
+        times[first],
+        times[last],
+    )
     buffer, starts, ends = _texts_of(held.texts, templates)
-    found: dict[int, Verdict] = {}
-    now_ns = 0
-    for code in [*range(min(baseline, len(names))), *later.tolist()]:
-        rows = by_unit[bounds[code] : bounds[code + 1]]
-        now_ns = max(now_ns, int(times[rows[-1]]))
-        key = names[code].decode("utf-8", "replace")
-        first, last = rows[0], rows[-1]
-        unit = UnitOf(key, int(lines[first]), int(lines[last]), int(times[first]), int(times[last]))
-        verdict = stream.add_unit(unit, templates[rows], buffer, starts[rows], ends[rows], now_ns=now_ns)
-        if verdict is not None and code >= baseline:
-            found[code] = verdict
-    return [found[code] for code in sorted(found)]
+    verdicts = stream.add_units(units, templates[rows], buffer, starts[rows], ends[rows])
+    judged = order[len(order) - len(verdicts) :]  # those before are the baseline
+    found = dict(zip(judged.tolist(), verdicts, strict=True))
+    return [found[code] for code in sorted(found) if code >= baseline]
 
 
 def _texts_of(

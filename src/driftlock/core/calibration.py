@@ -19,7 +19,8 @@ _START = 128
 
 
 @numba.njit(cache=True)
-def _at_least(scores: npt.NDArray[np.float64], size: int, score: float) -> int:
+def count_at_least(scores: npt.NDArray[np.float64], size: int, score: float) -> int:
+    """How many of the first `size` scores reach `score`."""
     count = 0
     for i in range(size):
         count += scores[i] >= score
@@ -30,14 +31,14 @@ class Calibration:
     """The last `size_max` scores of units that were scored before they were learned."""
 
     def __init__(self, size_max: int) -> None:
-        self._size_max = size_max
-        self._scores = np.zeros(min(_START, size_max))
-        self._next = 0
+        self.size_max = size_max
+        self.scores = np.zeros(min(_START, size_max))
+        self.next = 0
         self.size = 0
 
     def at_least(self, score: float) -> int:
         """How many calibration scores reach `score`."""
-        return int(_at_least(self._scores, self.size, score))
+        return int(count_at_least(self.scores, self.size, score))
 
     def p_value(self, score: float) -> float:
         """The conformal p-value of `score`; 1 while there is nothing to compare with."""
@@ -52,27 +53,27 @@ class Calibration:
         """The score that a `share` of the set does not exceed; 0 for an empty set."""
         if not self.size:
             return 0.0
-        return float(np.sort(self._scores[: self.size])[min(int(share * self.size), self.size - 1)])
+        return float(np.sort(self.scores[: self.size])[min(int(share * self.size), self.size - 1)])
 
     def add(self, score: float) -> None:
         """Adds a score; at `size_max` the oldest gives way."""
-        if self.size == len(self._scores) < self._size_max:
-            grown = np.zeros(min(2 * self.size, self._size_max))
-            grown[: self.size] = self._scores
-            self._scores, self._next = grown, self.size
-        self._scores[self._next] = score
-        self._next = (self._next + 1) % len(self._scores)
-        self.size = min(self.size + 1, len(self._scores))
+        if self.size == len(self.scores) < self.size_max:
+            grown = np.zeros(min(2 * self.size, self.size_max))
+            grown[: self.size] = self.scores
+            self.scores, self.next = grown, self.size
+        self.scores[self.next] = score
+        self.next = (self.next + 1) % len(self.scores)
+        self.size = min(self.size + 1, len(self.scores))
 
     def state(self) -> dict[str, Any]:
         """What `load` restores exactly."""
-        return {"scores": pack_array(self._scores), "next": self._next, "size": self.size}
+        return {"scores": pack_array(self.scores), "next": self.next, "size": self.size}
 
     def load(self, state: dict[str, Any]) -> None:
         """Takes over a state made by `state`."""
-        self._scores, self._next, self.size = unpack_array(state["scores"]), state["next"], state["size"]
+        self.scores, self.next, self.size = unpack_array(state["scores"]), state["next"], state["size"]
 
     @property
     def nbytes(self) -> int:
         """Bytes held."""
-        return self._scores.nbytes
+        return self.scores.nbytes

@@ -28,7 +28,8 @@ def on_grid(bits: float) -> float:
 
 
 @numba.njit(cache=True)
-def _tally(ids: IdArray, marks: IdArray, distinct: IdArray, counts: IdArray) -> int:
+def tally(ids: IdArray, marks: IdArray, distinct: IdArray, counts: IdArray) -> int:
+    """Fills `distinct` and `counts`, returns how many; `marks` are zeros before and after."""
     size = 0
     for item in ids:
         place = marks[item]
@@ -58,7 +59,7 @@ class CodedUnit:
 def coded_unit(ids: IdArray, marks: IdArray) -> CodedUnit:
     """Tallies a sequence of ids. `marks` is scratch: zeros, longer than the highest id, zeros again after."""
     distinct, counts = np.empty(len(ids), np.int32), np.empty(len(ids), np.int32)
-    size = _tally(ids, marks, distinct, counts)
+    size = tally(ids, marks, distinct, counts)
     return CodedUnit(ids, distinct[:size], counts[:size])
 
 
@@ -75,6 +76,8 @@ class Coder(Protocol):
 
     name: ClassVar[str]
     version: ClassVar[int]
+    halved: int
+    """How often counters were halved since this object was made."""
 
     def code(self, unit: CodedUnit) -> Part:
         """The code length of a unit given what was learned, in bits on the grid."""

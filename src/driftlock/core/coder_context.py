@@ -36,7 +36,7 @@ CHUNK_SYMBOLS = 128
 
 _DISCOUNT = 0.5
 _START = np.uint64(0x5354415254)
-_END = np.uint64(0x454E44)
+END = np.uint64(0x454E44)
 
 Hashes = npt.NDArray[np.uint64]
 
@@ -64,9 +64,10 @@ def _symbol_bits(keys: Uints, counts: Ints, links: Uints, symbols: Hashes, at: i
 
 
 @numba.njit(cache=True)
-def _code(
+def order_bits(
     keys: Uints, counts: Ints, links: Uints, symbols: Hashes, out: npt.NDArray[np.float64]
 ) -> tuple[float, float]:
+    """Mean and total bits of a unit's symbols; `out` takes their shares of the mean."""
     mean, total = 0.0, 0.0
     for at in range(len(symbols)):
         bits = _symbol_bits(keys, counts, links, symbols, at)
@@ -77,9 +78,10 @@ def _code(
 
 
 @numba.njit(cache=True)
-def _learn(
+def learn_order(
     keys: Uints, counts: Ints, links: Uints, symbols: Hashes, first: int, last: int, weight: int
 ) -> int:
+    """Adds `weight` to the symbols from `first` to `last` after their contexts; returns the slots taken."""
     taken = 0
     for at in range(first, last):
         for order in range(ORDER + 1):
@@ -98,8 +100,8 @@ class ContextCoder:
     def __init__(self, templates: TemplateTable, *, ends: bool) -> None:
         self._templates = templates
         self._ends = ends
-        self._table = CounterTable(SLOTS_MAX)
-        self.units = 0
+        self.table = CounterTable(SLOTS_MAX)
+        self.units = self.halved = 0
 
     def code(self, unit: CodedUnit) -> Part:
         """The mean bits a symbol; no single template causes it."""
@@ -109,8 +111,8 @@ class ContextCoder:
         """Mean bits a symbol, total bits, and each symbol's share of the mean (the end's last, if any)."""
         symbols = self._symbols(unit.ids)
         out = np.empty(len(symbols))
-        t = self._table
-        mean, total = _code(t.keys, t.counts, t.links, symbols, out)
+        t = self.table
+        mean, total = order_bits(t.keys, t.counts, t.links, symbols, out)
         return mean, total, out
 
     def _symbols(self, ids: IdArray) -> Hashes:
@@ -118,21 +120,22 @@ class ContextCoder:
             return self._templates.hashes[ids]
         symbols = np.empty(len(ids) + 1, np.uint64)
         np.take(self._templates.hashes, ids, out=symbols[:-1])
-        symbols[-1] = _END
+        symbols[-1] = END
         return symbols
 
     def learn(self, unit: CodedUnit, weight: int = 1) -> None:
         """Counts a unit's symbols after their contexts."""
         symbols = self._symbols(unit.ids)
-        t = self._table
+        t = self.table
         for first in range(0, len(symbols), CHUNK_SYMBOLS):
             last = min(first + CHUNK_SYMBOLS, len(symbols))
             t.reserve(2 * (ORDER + 1) * (last - first))
-            t.took(int(_learn(t.keys, t.counts, t.links, symbols, first, last, weight)))
+            t.took(int(learn_order(t.keys, t.counts, t.links, symbols, first, last, weight)))
         self.units += weight
         if self.units >= UNITS_REMEMBERED_MAX:
             t.fade()
             self.units >>= 1
+            self.halved += 1
 
     def reserve(self, capacity: int) -> None:
         """Nothing to do: contexts are kept by hash."""
@@ -142,14 +145,14 @@ class ContextCoder:
 
     def state(self) -> dict[str, Any]:
         """What `load` restores exactly."""
-        return {"units": self.units, "table": self._table.state()}
+        return {"units": self.units, "table": self.table.state()}
 
     def load(self, state: dict[str, Any]) -> None:
         """Takes over a state made by `state`."""
         self.units = state["units"]
-        self._table.load(state["table"])
+        self.table.load(state["table"])
 
     @property
     def nbytes(self) -> int:
         """Bytes held."""
-        return self._table.nbytes
+        return self.table.nbytes

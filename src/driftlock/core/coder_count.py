@@ -46,7 +46,8 @@ def bucket_of(count: int) -> int:
 
 
 @numba.njit(cache=True)
-def _code(distinct: IdArray, counts: IdArray, histogram: Histogram) -> tuple[float, int]:
+def count_bits(distinct: IdArray, counts: IdArray, histogram: Histogram) -> tuple[float, int]:
+    """The bits of the most surprising count, and its template (-1: none)."""
     tried = on_grid(log2(float(len(distinct))))
     best, cause = tried, -1
     for i in range(len(distinct)):
@@ -71,10 +72,11 @@ def _code(distinct: IdArray, counts: IdArray, histogram: Histogram) -> tuple[flo
 
 
 @numba.njit(cache=True)
-def _learn(distinct: IdArray, counts: IdArray, histogram: Histogram, weight: int) -> None:
+def learn_counts(distinct: IdArray, counts: IdArray, histogram: Histogram, weight: int) -> None:
+    """Adds `weight` where a unit's counts fall, which never falls below 0."""
     for i in range(len(distinct)):
         b = bucket_of(counts[i])
-        histogram[distinct[i], b] = np.uint16(histogram[distinct[i], b] + weight)
+        histogram[distinct[i], b] = np.uint16(max(int(histogram[distinct[i], b]) + weight, 0))
 
 
 class CountCoder:
@@ -84,21 +86,22 @@ class CountCoder:
     version: ClassVar[int] = 1
 
     def __init__(self) -> None:
-        self.units = 0
+        self.units = self.halved = 0
         self.histogram: Histogram = np.zeros((CAPACITY_START, BUCKETS), np.uint16)
 
     def code(self, unit: CodedUnit) -> Part:
         """The bits of the most surprising count, and its template."""
-        bits, template = _code(unit.distinct, unit.counts, self.histogram)
+        bits, template = count_bits(unit.distinct, unit.counts, self.histogram)
         return Part(bits, int(template))
 
     def learn(self, unit: CodedUnit, weight: int = 1) -> None:
         """Counts a unit."""
-        _learn(unit.distinct, unit.counts, self.histogram, weight)
+        learn_counts(unit.distinct, unit.counts, self.histogram, weight)
         self.units += weight
         if self.units >= UNITS_REMEMBERED_MAX:
             self.histogram >>= 1
             self.units >>= 1
+            self.halved += 1
 
     def usual(self, template: int) -> int:
         """The most frequent bucket of counts of a template, 0 when it was never learned."""

@@ -21,7 +21,8 @@ from driftlock.core.templates import CAPACITY_START, IdArray
 
 SAMPLE = 1_000
 """Rarer than one in so many units costs no more: the calibration's resolution is of that order."""
-NEW_BITS = on_grid(log2(2.0 * (SAMPLE + 1.0)))
+# plain Python: a kernel called here would be loaded by every import, `driftlock --help` included
+NEW_BITS = on_grid.py_func(log2.py_func(2.0 * (SAMPLE + 1.0)))
 
 
 @numba.njit(cache=True)
@@ -31,7 +32,8 @@ def _bits(held: int, units: int) -> float:
 
 
 @numba.njit(cache=True)
-def _code(distinct: IdArray, df: IdArray, marks: IdArray, units: int) -> tuple[float, int]:
+def presence_bits(distinct: IdArray, df: IdArray, marks: IdArray, units: int) -> tuple[float, int]:
+    """The bits of the most surprising presence or absence, and its template; `marks` are zeros."""
     rarest = distinct[0]
     for item in distinct:
         marks[item] = 1
@@ -53,9 +55,10 @@ def _code(distinct: IdArray, df: IdArray, marks: IdArray, units: int) -> tuple[f
 
 
 @numba.njit(cache=True)
-def _learn(distinct: IdArray, df: IdArray, weight: int) -> None:
+def learn_presence(distinct: IdArray, df: IdArray, weight: int) -> None:
+    """Adds `weight` to what the templates of a unit count, which never falls below 0."""
     for item in distinct:
-        df[item] += weight
+        df[item] = max(df[item] + weight, 0)
 
 
 class PresenceCoder:
@@ -65,27 +68,28 @@ class PresenceCoder:
     version: ClassVar[int] = 1
 
     def __init__(self) -> None:
-        self.units = 0
+        self.units = self.halved = 0
         self.df = np.zeros(CAPACITY_START, np.int32)
-        self._marks = np.zeros(CAPACITY_START, np.int32)
+        self.marks = np.zeros(CAPACITY_START, np.int32)
 
     def code(self, unit: CodedUnit) -> Part:
         """The bits of the most surprising presence or absence, and its template."""
-        bits, template = _code(unit.distinct, self.df, self._marks, self.units)
+        bits, template = presence_bits(unit.distinct, self.df, self.marks, self.units)
         return Part(bits, int(template))
 
     def learn(self, unit: CodedUnit, weight: int = 1) -> None:
         """Counts a unit."""
-        _learn(unit.distinct, self.df, weight)
+        learn_presence(unit.distinct, self.df, weight)
         self.units += weight
         if self.units >= UNITS_REMEMBERED_MAX:
             self.df >>= 1
             self.units >>= 1
+            self.halved += 1
 
     def reserve(self, capacity: int) -> None:
         """Makes room for template ids below `capacity`."""
         self.df = enlarged(self.df, capacity)
-        self._marks = enlarged(self._marks, capacity)
+        self.marks = enlarged(self.marks, capacity)
 
     def forget(self, templates: list[int]) -> None:
         """Zeroes the counters of evicted templates."""
@@ -98,9 +102,9 @@ class PresenceCoder:
     def load(self, state: dict[str, Any]) -> None:
         """Takes over a state made by `state`."""
         self.units, self.df = state["units"], unpack_array(state["df"])
-        self._marks = np.zeros(len(self.df), np.int32)
+        self.marks = np.zeros(len(self.df), np.int32)
 
     @property
     def nbytes(self) -> int:
         """Bytes held."""
-        return self.df.nbytes + self._marks.nbytes
+        return self.df.nbytes + self.marks.nbytes

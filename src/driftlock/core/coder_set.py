@@ -30,7 +30,10 @@ def _key(hashes: npt.NDArray[np.uint64], distinct: IdArray) -> np.uint32:
 
 
 @numba.njit(cache=True)
-def _code(keys: Uints, counts: Ints, hashes: npt.NDArray[np.uint64], distinct: IdArray, units: int) -> float:
+def set_bits(
+    keys: Uints, counts: Ints, hashes: npt.NDArray[np.uint64], distinct: IdArray, units: int
+) -> float:
+    """The bits of a set of templates."""
     here = slot_of(keys, _key(hashes, distinct))
     frequency = counts[here] + 1
     commoner = 0  # and not rarer: what the table forgot was rare, and lives on in `units` alone
@@ -41,9 +44,10 @@ def _code(keys: Uints, counts: Ints, hashes: npt.NDArray[np.uint64], distinct: I
 
 
 @numba.njit(cache=True)
-def _learn(
+def learn_set(
     keys: Uints, counts: Ints, links: Uints, hashes: npt.NDArray[np.uint64], distinct: IdArray, weight: int
 ) -> int:
+    """Adds `weight` to a set; returns the slots taken."""
     return add_item(keys, counts, links, _key(hashes, distinct), np.uint32(0), weight)
 
 
@@ -55,23 +59,24 @@ class SetCoder:
 
     def __init__(self, templates: TemplateTable) -> None:
         self._templates = templates
-        self._table = CounterTable(SLOTS_MAX)
-        self.units = 0
+        self.table = CounterTable(SLOTS_MAX)
+        self.units = self.halved = 0
 
     def code(self, unit: CodedUnit) -> Part:
         """The bits of the unit's set; no single template causes it."""
-        t = self._table
-        return Part(_code(t.keys, t.counts, self._templates.hashes, unit.distinct, self.units), -1)
+        t = self.table
+        return Part(set_bits(t.keys, t.counts, self._templates.hashes, unit.distinct, self.units), -1)
 
     def learn(self, unit: CodedUnit, weight: int = 1) -> None:
         """Counts a unit's set."""
-        t = self._table
+        t = self.table
         t.reserve(1)
-        t.took(int(_learn(t.keys, t.counts, t.links, self._templates.hashes, unit.distinct, weight)))
+        t.took(int(learn_set(t.keys, t.counts, t.links, self._templates.hashes, unit.distinct, weight)))
         self.units += weight
         if self.units >= UNITS_REMEMBERED_MAX:
             t.fade()
             self.units >>= 1
+            self.halved += 1
 
     def reserve(self, capacity: int) -> None:
         """Nothing to do: sets are kept by hash."""
@@ -81,14 +86,14 @@ class SetCoder:
 
     def state(self) -> dict[str, Any]:
         """What `load` restores exactly."""
-        return {"units": self.units, "table": self._table.state()}
+        return {"units": self.units, "table": self.table.state()}
 
     def load(self, state: dict[str, Any]) -> None:
         """Takes over a state made by `state`."""
         self.units = state["units"]
-        self._table.load(state["table"])
+        self.table.load(state["table"])
 
     @property
     def nbytes(self) -> int:
         """Bytes held."""
-        return self._table.nbytes
+        return self.table.nbytes

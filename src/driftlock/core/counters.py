@@ -57,9 +57,14 @@ def slot_of(keys: Uints, key: np.uint32) -> int:
 
 @numba.njit(cache=True)
 def add_item(keys: Uints, counts: Ints, links: Uints, item: np.uint32, group: np.uint32, weight: int) -> int:
-    """Adds `weight` to an item and its group (0: none). Returns how many slots were newly taken."""
+    """Adds `weight` to an item and its group (0: none). Returns how many slots were newly taken.
+
+    What is taken back must still be there: a sweep may have dropped it meanwhile.
+    """
     taken = 0
     at = slot_of(keys, item)
+    if weight < 0 and counts[at] < -weight:
+        return 0
     if keys[at] == 0:
         keys[at] = item
         taken += 1
@@ -88,7 +93,8 @@ def _rebuild(old: tuple[Uints, Ints, Uints], keys: Uints, counts: Ints, links: U
 
 
 @numba.njit(cache=True)
-def _sweep(keys: Uints, counts: Ints, links: Uints, start: int, slots: int) -> None:
+def sweep(keys: Uints, counts: Ints, links: Uints, start: int, slots: int) -> None:
+    """Drops what was counted once from so many slots on."""
     for step in range(slots):
         at = (start + step) & (len(keys) - 1)
         if keys[at] & np.uint32(1) and counts[at] == 1:
@@ -103,7 +109,7 @@ class CounterTable:
     """Counters by key, at most `slots_max` slots (a power of two) of which seven eighths are filled."""
 
     def __init__(self, slots_max: int) -> None:
-        self._slots_max = slots_max
+        self.slots_max = slots_max
         self._allocate(SLOTS_START)
 
     def _allocate(self, slots: int) -> None:
@@ -111,13 +117,13 @@ class CounterTable:
         self.counts: Ints = np.zeros(slots, np.int32)
         self.links: Uints = np.zeros(slots, np.uint32)
         self.taken = 0
-        self._swept = 0
+        self.swept = 0
 
     def reserve(self, more: int) -> None:
         """Makes sure that `more` slots can be taken: grows, and at the largest size drops or fades."""
         if self._fits(more):
             return
-        while not self._fits(more) and len(self.keys) < self._slots_max:
+        while not self._fits(more) and len(self.keys) < self.slots_max:
             self._renew(2 * len(self.keys), 0)
         if not self._fits(more):
             self._renew(len(self.keys), 0)
@@ -130,10 +136,10 @@ class CounterTable:
     def took(self, slots: int) -> None:
         """Notes slots newly taken by a kernel; past half of the largest table, sweeps for each of them."""
         self.taken += slots
-        if slots and len(self.keys) == self._slots_max and 2 * self.taken > self._slots_max:
+        if slots and len(self.keys) == self.slots_max and 2 * self.taken > self.slots_max:
             count = SWEPT_PER_SLOT * slots
-            _sweep(self.keys, self.counts, self.links, self._swept, count)
-            self._swept = (self._swept + count) % len(self.keys)
+            sweep(self.keys, self.counts, self.links, self.swept, count)
+            self.swept = (self.swept + count) % len(self.keys)
 
     def fade(self) -> None:
         """Halves all counts and drops what is then zero."""
@@ -147,11 +153,11 @@ class CounterTable:
     def state(self) -> dict[str, Any]:
         """What `load` restores exactly."""
         arrays = (self.keys, self.counts, self.links)
-        return {"taken": self.taken, "swept": self._swept, "arrays": [pack_array(a) for a in arrays]}
+        return {"taken": self.taken, "swept": self.swept, "arrays": [pack_array(a) for a in arrays]}
 
     def load(self, state: dict[str, Any]) -> None:
         """Takes over a state made by `state`."""
-        self.taken, self._swept = state["taken"], state["swept"]
+        self.taken, self.swept = state["taken"], state["swept"]
         self.keys, self.counts, self.links = (unpack_array(a) for a in state["arrays"])
 
     @property

@@ -62,15 +62,15 @@ class Decision:
 
     def decide(self, evidence: Evidence) -> bool:
         """Whether the unit alarms."""
-        self._refill(evidence.now_ns)
         all_time = evidence.score > self._all_time
         seen = self._causes.get(evidence.cause)
         news = seen is None or self._units - seen >= REPEAT_UNITS
         inside = self._open
         self.observe(evidence)
         if evidence.p_value > self._threshold:
-            self._calm()
+            self._calm(1)
             return False
+        self._refill(evidence.now_ns)
         self._quiet = 0
         rare = evidence.unseen or evidence.p_value <= NEW_CAUSE_SHARE * self._threshold
         strange = evidence.record or (news and rare)
@@ -80,8 +80,14 @@ class Decision:
         self._open = self._episodes
         return True
 
-    def _calm(self) -> None:
-        self._quiet += 1
+    def pass_over(self, units: int, highest: float) -> None:
+        """What `decide` does for so many units in a row that do not reach the threshold."""
+        self._units += units
+        self._all_time = max(self._all_time, highest)
+        self._calm(units)
+
+    def _calm(self, units: int) -> None:
+        self._quiet += units
         if self._quiet >= EPISODE_QUIET_UNITS:
             self._open = False
 

@@ -22,13 +22,23 @@ from driftlock.core.coder_context import ContextCoder
 from driftlock.core.coder_count import CountCoder
 from driftlock.core.coder_presence import PresenceCoder
 from driftlock.core.coder_set import SetCoder
+from driftlock.core.counters import CounterTable
+from driftlock.core.log_run import (
+    COUNT_WEIGHT,
+    GATE_P,
+    SET_WEIGHT,
+    TALLIES,
+    Found,
+    Learned,
+    Ranked,
+    Table,
+    run_units,
+)
+from driftlock.core.log_units import Units
 from driftlock.core.templates import TemplateTable
 
 _T = TypeVar("_T")
 
-COUNT_WEIGHT = 0.5
-SET_WEIGHT = 1.0
-GATE_P = 0.075
 GATE_SCORES = 1_000
 TRIMMED_SHARE = 0.075
 TRIM_ROUNDS = 2
@@ -56,9 +66,11 @@ class LogModel:
     def __init__(self, templates: TemplateTable, *, ends: bool) -> None:
         self.presence = PresenceCoder()
         self.count = CountCoder()
+        self.ends = ends
         self._order = ContextCoder(templates, ends=ends)
         self._set = SetCoder(templates)
         self._teacher_scores = Calibration(GATE_SCORES)
+        self._templates = templates
 
     @property
     def _students(self) -> tuple[Coder, ...]:
@@ -82,14 +94,85 @@ class LogModel:
         score = presence.bits + mean + weighted.bits + set_bits
         return Assessment(score, total, presence, weighted, set_bits, shares)
 
-    def learn(self, unit: CodedUnit, assessment: Assessment) -> None:
-        """Learns a unit that was assessed: the teacher always, the students behind the gate."""
+    def run(
+        self,
+        units: Units,
+        first: int,
+        found: Found,
+        *,
+        calibration: Calibration,
+        threshold: float,
+        before: Sequence[float],
+    ) -> tuple[int, int]:
+        """Assesses and learns units from `first` on at a stretch, and adds their scores to the calibration.
+
+        Fills the rows of `found`; returns the first unit not taken, and why (see `log_run`). `before` has the
+        scores of the blocks that share a window with the first unit, oldest first.
+        """
+        tallies = self._tallies(calibration)
+        stop, why = run_units(
+            units.ids,
+            units.bounds,
+            units.known,
+            units.taught,
+            first,
+            Learned(
+                self._templates.hashes,
+                self.ends,
+                self.presence.df,
+                self.presence.marks,
+                self.count.histogram,
+                _table(self._order.table),
+                _table(self._set.table),
+            ),
+            Ranked(
+                self._teacher_scores.scores,
+                self._teacher_scores.size_max,
+                calibration.scores,
+                calibration.size_max,
+                threshold,
+            ),
+            tallies,
+            np.array(before, np.float64),
+            found,
+        )
+        self._take_tallies(tallies, calibration)
+        return int(stop), int(why)
+
+    def _tallies(self, calibration: Calibration) -> npt.NDArray[np.int64]:
+        order, sets, teacher = self._order.table, self._set.table, self._teacher_scores
+        units = [self.presence.units, self.count.units, self._order.units, self._set.units]
+        slots = [order.taken, order.swept, sets.taken, sets.swept]
+        rings = [teacher.size, teacher.next, calibration.size, calibration.next]
+        return np.array([*units, *slots, *rings], np.int64)
+
+    def _take_tallies(self, tallies: npt.NDArray[np.int64], calibration: Calibration) -> None:
+        order, sets, teacher = self._order.table, self._set.table, self._teacher_scores
+        values = tallies.tolist()
+        assert len(values) == TALLIES
+        self.presence.units, self.count.units, self._order.units, self._set.units = values[:4]
+        order.taken, order.swept, sets.taken, sets.swept = values[4:8]
+        teacher.size, teacher.next, calibration.size, calibration.next = values[8:]
+
+    def unlearn(self, unit: CodedUnit, *, taught: bool) -> None:
+        """Takes back a unit that was learned, by the students too if `taught`."""
+        self.presence.learn(unit, -1)
+        for student in self._students if taught else ():
+            student.learn(unit, -1)
+
+    @property
+    def halved(self) -> int:
+        """How often counters were halved: what was learned before that cannot be taken back exactly."""
+        return sum(coder.halved for coder in self._coders)
+
+    def learn(self, unit: CodedUnit, assessment: Assessment) -> bool:
+        """Learns a unit that was assessed: the teacher always, the students behind the gate (returns it)."""
         suspicion = self._teacher_scores.p_value(assessment.presence.bits)
         self._teacher_scores.add(assessment.presence.bits)
         self.presence.learn(unit)
-        if suspicion > GATE_P:
-            for student in self._students:
-                student.learn(unit)
+        for student in self._students if suspicion > GATE_P else ():
+            student.learn(unit)
+        return suspicion > GATE_P
 
     def learn_baseline(self, units: Sequence[CodedUnit]) -> tuple[list[Assessment], list[bool]]:
         """Learns a baseline, trimmed; returns leave-one-out assessments of all units, and which were kept."""
@@ -162,3 +245,7 @@ def _leave_one_out(
         for coder in coders if inside else ():
             coder.learn(unit)
     return scores
+
+
+def _table(table: CounterTable) -> Table:
+    return Table(table.keys, table.counts, table.links, table.slots_max)

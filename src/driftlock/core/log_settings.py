@@ -14,6 +14,9 @@ BASELINE_UNITS_MAX = 4_096
 BASELINE_EVENTS_MAX = 131_072
 CALIBRATION_SCORES_MAX = 2_000
 SESSIONS_OPEN_MAX = 1_024
+SESSIONS_BYTES_MAX = 144 * 1024
+SESSIONS_BYTES_RANGE = (4 * 1024, 512 * 1024)  # the store counts in 16 bits
+SESSION_EVENTS_LIMIT = 32_767
 SESSION_EVENTS_MAX = 1_000
 SESSION_KEY_BYTES_MAX = 256
 
@@ -25,8 +28,9 @@ class LogSettings:
     In mode "block" a unit is a block of `hop_size` consecutive events and a verdict is on the blocks of the
     last `window_size` events (rounded up to whole blocks); the baseline is the first `baseline_size` events,
     and at least 40 blocks. In mode "session" a unit is the events of one key, complete when `session_idle_ns`
-    passed without another or at `session_events_max`; the baseline is complete at 40 sessions with together
-    `baseline_size` events, or at 200. `baseline_units` replaces these rules by a number of units.
+    passed without another or at `session_events_max`; if it goes on it is judged again as a whole, as
+    long as `sessions_bytes_max` leaves room to remember it. The baseline is complete at 40 sessions with
+    together `baseline_size` events, or at 200. `baseline_units` replaces these rules by a number of units.
     `alert_budget` bounds the alarms a week of the stream's clock; it may be infinite.
     """
 
@@ -39,6 +43,7 @@ class LogSettings:
     session_idle_ns: int = 30_000_000_000
     session_events_max: int = SESSION_EVENTS_MAX
     sessions_open_max: int = SESSIONS_OPEN_MAX
+    sessions_bytes_max: int = SESSIONS_BYTES_MAX
     calibration_max: int = CALIBRATION_SCORES_MAX
     baseline_units: int | None = None
 
@@ -53,6 +58,12 @@ class LogSettings:
             raise ValueError("alert_budget is not negative")
         if min(self.session_idle_ns, self.session_events_max, self.sessions_open_max) < 1:
             raise ValueError("session limits are positive")
+        low, high = SESSIONS_BYTES_RANGE
+        if not low <= self.sessions_bytes_max <= high or self.session_events_max > SESSION_EVENTS_LIMIT:
+            raise ValueError(
+                f"sessions_bytes_max lies between {low} and {high}, session_events_max is at most "
+                f"{SESSION_EVENTS_LIMIT}"
+            )
         if self.calibration_max < UNITS_BEFORE_VERDICT_MIN or (self.baseline_units or 2) < 2:
             raise ValueError("calibration_max is at least 40 and baseline_units at least 2")
 

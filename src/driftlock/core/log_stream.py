@@ -9,7 +9,7 @@ the stream is. State is bounded, and a function of the events and clocks handed 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,16 +23,31 @@ from driftlock.core.decision import Decision, Evidence
 from driftlock.core.explanation import Explained, Explainer, Significance
 from driftlock.core.log_baseline import Baseline, StoredBaseline
 from driftlock.core.log_model import Assessment, LogModel
+from driftlock.core.log_run import (
+    COUNT,
+    NEEDS_ROOM,
+    PRESENCE,
+    REACHES_THRESHOLD,
+    SCORE,
+    SET,
+    SURPRISE,
+    WINDOW,
+    Found,
+    found_for,
+)
 from driftlock.core.log_settings import LogSettings
-from driftlock.core.log_units import BlockAssembler, IdUnit, SessionAssembler
+from driftlock.core.log_units import BlockAssembler, Units, Waiting
 from driftlock.core.packing import compress, decompress, pack, pack_array, unpack, unpack_array
+from driftlock.core.session_store import SessionStore
 from driftlock.core.severity import severity_of
-from driftlock.core.templates import TemplateTable
+from driftlock.core.templates import IdArray, Pinned, TemplateTable
 from driftlock.core.verdict import Verdict, WarmUp
 
-__all__ = ["LogSettings", "LogStream", "UnitOf"]
+__all__ = ["Assembled", "LogSettings", "LogStream"]
 
-SNAPSHOT_FORMAT = 1
+SNAPSHOT_FORMAT = 2
+END_BITS_MAX = 0.15
+"""A session whose end costs no more ended where nine in ten with the same last lines do."""
 BLOCKS_EXPLAINED_MAX = 32
 """Of a window of more blocks than this, only the last ones are kept for explanation."""
 
@@ -53,14 +68,48 @@ class _Span:
 
 
 @dataclass(frozen=True, slots=True)
-class UnitOf:
-    """What names a unit assembled by the caller, and where and when it began and ended."""
+class Assembled:
+    """Units assembled by the caller: names, and where and when each began and ended.
 
-    key: str
-    first: int
-    last: int
-    first_time_ns: int = 0
-    last_time_ns: int = 0
+    Unit i's events are the rows from `bounds[i]` to `bounds[i + 1]`; every unit has one at least.
+    """
+
+    keys: Sequence[str]
+    bounds: Int64s
+    first: Int64s
+    last: Int64s
+    first_time_ns: Int64s
+    last_time_ns: Int64s
+
+    @property
+    def clocks(self) -> Int64s:
+        """The stream's clock at each unit."""
+        return np.maximum.accumulate(self.last_time_ns)
+
+    def of(self, low: int, high: int, ids: IdArray) -> Units:
+        """The units from `low` to `high`, with the ids of all their events."""
+        rows = slice(low, high)
+        span = (self.first[rows], self.last[rows], self.first_time_ns[rows], self.last_time_ns[rows])
+        return Units.new(self.keys[rows], ids, self.bounds[low : high + 1] - self.bounds[low], span)
+
+
+@dataclass(frozen=True, slots=True)
+class _Judged:
+    """What the session store is told of units: learned by the students, at an expected end, alarmed."""
+
+    taught: npt.NDArray[np.bool_]
+    over: npt.NDArray[np.bool_]
+    alarmed: npt.NDArray[np.bool_]
+
+    @classmethod
+    def none(cls, units: int) -> _Judged:
+        return cls(*(np.zeros(units, np.bool_) for _ in range(3)))
+
+    def note(self, units: Units, low: int, high: int, found: Found) -> None:
+        rows = slice(low, high)
+        self.taught[rows] = found.taught[rows]
+        self.over[rows] = found.end_bits[rows] <= END_BITS_MAX
+        self.alarmed[rows] = units.alarmed[rows]
 
 
 class LogStream:
@@ -77,10 +126,9 @@ class LogStream:
             episodes=settings.mode == "block",
         )
         self._blocks = BlockAssembler(settings.hop_size)
-        self._sessions = SessionAssembler(settings)
+        self._sessions = SessionStore(settings)
         self._marks = np.zeros(self._templates.capacity, np.int32)
-        self._warming: list[IdUnit] = []
-        self._warming_events = 0
+        self._warming = Waiting()
         self._baseline: StoredBaseline | None = None
         self._window: deque[_Span] = deque(maxlen=settings.blocks_per_window)
         self._recent: deque[Explained] = deque(maxlen=min(settings.blocks_per_window, BLOCKS_EXPLAINED_MAX))
@@ -108,73 +156,66 @@ class LogStream:
         row = 0
         while row < len(templates):
             part = slice(row, None)
-            first_event = self._templates.events
             ids, evicted = self._templates.ids(
-                templates[part], buffer, starts[part], ends[part], pinned_from=self._pinned_from()
+                templates[part], buffer, starts[part], ends[part], pinned=self._pinned()
             )
             self._forget(evicted)
             part = slice(row, row + len(ids))
-            units = (
-                self._blocks.add(ids, positions[part], times_ns[part])
-                if sessions is None or self._settings.mode == "block"
-                else self._sessions.add(
-                    ids,
-                    sessions[part],
-                    positions[part],
-                    times_ns[part],
-                    first_event=first_event,
-                    now_ns=now_ns,
-                )
-            )
-            verdicts += self._verdicts(units, now_ns)
+            if sessions is None or self._settings.mode == "block":
+                blocks = self._blocks.add(ids, positions[part], times_ns[part])
+                verdicts += self._take(blocks, now_ns)
+            else:
+                keys = sessions[part]
+                for units in self._sessions.add(ids, keys, positions[part], times_ns[part], now_ns=now_ns):
+                    verdicts += self._take(units, now_ns)
             row += len(ids)
         return verdicts
 
     def tick(self, now_ns: int) -> list[Verdict]:
         """Closes sessions that are silent at `now_ns`; returns the verdicts on them."""
-        return self._verdicts(self._sessions.idle(now_ns), now_ns) if len(self._sessions) else []
+        return self._take(self._sessions.idle(now_ns), now_ns)
 
     def flush(self, now_ns: int = 0) -> list[Verdict]:
         """Ends the input: closes all sessions, drops an unfinished block; returns the last verdicts."""
-        verdicts = self._verdicts(self._sessions.flush(), now_ns)
-        return verdicts + self._verdicts(self._blocks.flush(), now_ns)
+        self._blocks.flush()
+        return self._take(self._sessions.flush(), now_ns)
 
-    def add_unit(
+    def add_units(
         self,
-        unit: UnitOf,
+        units: Assembled,
         templates: Hashes,
         buffer: npt.NDArray[np.uint8],
         starts: Int64s,
         ends: Int64s,
-        *,
-        now_ns: int,
-    ) -> Verdict | None:
-        """Takes a unit that the caller has assembled from whole input; None while the baseline grows.
+    ) -> list[Verdict]:
+        """Takes units that the caller has assembled from whole input; returns the verdicts on them.
 
-        Rows are its events as in `add`; there is at least one.
+        Rows are the units' events as in `add`, one unit after the other. The clock at each unit is that of
+        its last event or of an earlier one, whichever is later.
         """
-        begin = None if self._baseline is None else self._templates.events
-        parts: list[npt.NDArray[np.int32]] = []
-        row = 0
+        verdicts: list[Verdict] = []
+        row = judged = 0
+        begun = np.zeros(0, np.int32)  # the ids of a unit whose other events wait for room
         while row < len(templates):
             part = slice(row, None)
+            pinned = None if self._baseline is None else (lambda held=begun: held)
             ids, evicted = self._templates.ids(
-                templates[part], buffer, starts[part], ends[part], pinned_from=begin
+                templates[part], buffer, starts[part], ends[part], pinned=pinned
             )
             self._forget(evicted)
-            parts.append(ids)
             row += len(ids)
-        return self._take(
-            IdUnit(
-                unit.key, np.concatenate(parts), unit.first, unit.last, unit.first_time_ns, unit.last_time_ns
-            ),
-            now_ns,
-        )
+            upto = int(np.searchsorted(units.bounds, row, side="right")) - 1
+            held = np.concatenate([begun, ids])
+            whole = int(units.bounds[upto] - units.bounds[judged])
+            if upto > judged:
+                verdicts += self._take(units.of(judged, upto, held[:whole]), units.clocks[judged:upto])
+            begun, judged = held[whole:], upto
+        return verdicts
 
     @property
     def open_sessions(self) -> int:
         """Sessions that only time, or their events, will complete."""
-        return len(self._sessions)
+        return self._sessions.open
 
     @property
     def overflowed(self) -> int:
@@ -207,7 +248,6 @@ class LogStream:
     @property
     def state_bytes(self) -> int:
         """Bytes held, nearly."""
-        warming = sum(unit.ids.nbytes + 200 for unit in self._warming)
         stored = len(self._baseline.compressed) if self._baseline is not None else 0
         recent = sum(200 + 16 * len(block.unit) for block in self._recent) + 200 * len(self._window)
         parts = (
@@ -217,69 +257,134 @@ class LogStream:
             self._decision,
             self._blocks,
             self._sessions,
+            self._warming,
         )
-        return sum(part.nbytes for part in parts) + warming + stored + recent + self._marks.nbytes
+        return sum(part.nbytes for part in parts) + stored + recent + self._marks.nbytes
 
-    def _pinned_from(self) -> int | None:
-        """The first event that may not lose its template: of an open session or the window; None: warming."""
+    def _pinned(self) -> Pinned | None:
+        """The ids of templates that an unfinished unit names or the window explains; None while warming."""
         if self._baseline is None:
             return None
         if self._settings.mode == "session":
-            oldest = self._sessions.oldest_event
-            return self._templates.events if oldest is None else oldest
-        return self._templates.events - self._blocks.pending_events - sum(len(b.unit) for b in self._recent)
+            return self._sessions.ids_in_use
+        return lambda: np.concatenate([self._blocks.pending, *(block.unit.ids for block in self._recent)])
 
     def _forget(self, evicted: list[int]) -> None:
         if evicted:
             self._model.forget(evicted)
             self._decision.forget(evicted)
+            self._sessions.forget(evicted)
 
-    def _verdicts(self, units: Iterable[IdUnit], now_ns: int) -> list[Verdict]:
-        taken = (self._take(unit, now_ns) for unit in units)
-        return [verdict for verdict in taken if verdict is not None]
+    def _take(self, units: Units | None, now_ns: int | Int64s) -> list[Verdict]:
+        """Judges and learns units; `now_ns` is the clock at all or at each."""
+        if units is None:
+            return []
+        verdicts: list[Verdict] = []
+        judged, found = _Judged.none(len(units)), found_for(units.bounds)
+        row = 0
+        while row < len(units):
+            if len(self._marks) < self._templates.capacity:
+                self._marks = np.zeros(self._templates.capacity, np.int32)
+                self._model.reserve(self._templates.capacity)
+            if self._baseline is None:
+                self._units_seen += 1
+                self._warm(units.part(row, row + 1))
+                row += 1
+                continue
+            stop, why = row, NEEDS_ROOM
+            if len(self._window) == self._settings.blocks_per_window:
+                stop, why = self._model.run(
+                    units,
+                    row,
+                    found,
+                    calibration=self._calibration,
+                    threshold=self._settings.p_value_threshold,
+                    before=[span.score for span in self._window][1:],
+                )
+            if stop > row:
+                verdicts += self._passed(units, row, stop, found)
+                judged.note(units, row, stop, found)
+                self._units_seen += stop - row
+            if stop < len(units):
+                clock = now_ns if isinstance(now_ns, int) else int(now_ns[stop])
+                verdicts.append(
+                    self._single(units, stop, judged, clock, known=0 if why == REACHES_THRESHOLD else None)
+                )
+                self._units_seen += 1
+            row = stop + 1
+        self._sessions.settle(units, judged.taught, judged.over, judged.alarmed)
+        return verdicts
 
-    def _take(self, unit: IdUnit, now_ns: int) -> Verdict | None:
-        self._units_seen += 1
-        if len(self._marks) < self._templates.capacity:
-            self._marks = np.zeros(self._templates.capacity, np.int32)
-            self._model.reserve(self._templates.capacity)
-        if self._baseline is None:
-            self._warm(unit)
-            return None
-        coded = coded_unit(unit.ids, self._marks)
+    @property
+    def _in_blocks(self) -> bool:
+        return self._settings.blocks_per_window > 1
+
+    def _passed(self, units: Units, low: int, high: int, found: Found) -> list[Verdict]:
+        """The verdicts on units that the kernel took, none of which reached the threshold."""
+        windows, surprises = _windows(list(self._window)[1:], units, low, high, found)
+        highest = float(found.bits[low:high, WINDOW].max())
+        self._decision.pass_over(high - low, highest)
+        for row in range(max(low, high - self._settings.blocks_per_window), high):
+            self._window.append(_span_of(units, row, found))
+        for row in range(max(low, high - (self._recent.maxlen or 1)), high):
+            self._recent.append(
+                _explained_row(units, row, found, self._marks, signs_more=int(self._model.ends))
+            )
+        scores, reached = found.bits[low:high, WINDOW].tolist(), found.reached[low:high].tolist()
+        known, ref = units.known[low:high].tolist(), self.baseline_ref
+        return [
+            Verdict(*span, score, (1 + r) / (1 + size), surprise, size, False, before, "low", ref)
+            for span, surprise, score, (r, size), before in zip(
+                windows, surprises, scores, reached, known, strict=True
+            )
+        ]
+
+    def _single(self, units: Units, row: int, judged: _Judged, now_ns: int, *, known: int | None) -> Verdict:
+        """One unit by the plain methods; `known` is 0 when what was learned of it is taken back already."""
+        halved = self._model.halved
+        before = int(units.known[row]) if known is None else known
+        if before:
+            earlier = coded_unit(units.ids_of(row)[:before], self._marks)
+            self._model.unlearn(earlier, taught=bool(units.taught[row]))
+        coded = coded_unit(units.ids_of(row), self._marks)
         assessment = self._model.assess(coded)
-        self._remember(unit, coded, assessment)
-        verdict = self._judge(unit, assessment, now_ns)
-        self._model.learn(coded, assessment)
+        self._remember(units, row, coded, assessment)
+        verdict = self._judge(units, row, assessment, now_ns)
+        judged.taught[row] = self._model.learn(coded, assessment)
+        judged.alarmed[row] = verdict.alarm or bool(units.alarmed[row])
+        if self._model.ends:
+            judged.over[row] = assessment.order_shares[-1] * len(assessment.order_shares) <= END_BITS_MAX
         self._calibration.add(verdict.score)
+        if self._model.halved != halved:
+            self._sessions.forget_learned()
+            units.known[row + 1 :] = 0
         return verdict
 
-    def _warm(self, unit: IdUnit) -> None:
-        self._warming.append(unit)
-        self._warming_events += len(unit.ids)
-        if self._settings.baseline_complete(len(self._warming), self._warming_events):
+    def _warm(self, unit: Units) -> None:
+        self._warming.add(unit)
+        if self._settings.baseline_complete(self._warming.units, self._warming.events):
             self._learn_baseline()
 
     def _learn_baseline(self) -> None:
-        warming, self._warming = self._warming, []
-        units = [coded_unit(unit.ids, self._marks) for unit in warming]
+        warming, self._warming = self._warming.whole(), Waiting()
+        units = [coded_unit(warming.ids_of(row), self._marks) for row in range(len(warming))]
         assessments, kept = self._model.learn_baseline(units)
         # ids are given in order of appearance: higher ones belong to events that came in the same call
-        named = range(1 + max(int(unit.ids.max()) for unit in warming))
+        named = range(1 + int(warming.ids.max()))
         texts = [(int(self._templates.hashes[t]), self._templates.text(t)) for t in named]
         self._baseline = StoredBaseline.of(
             Baseline(
                 texts,
-                [unit.ids for unit in warming],
+                [unit.ids for unit in units],
                 kept,
-                warming[0].first,
-                warming[-1].last,
+                int(warming.first[0]),
+                int(warming.last[-1]),
                 {"shape": self._settings.shape, "coders": self._model.versions()},
             )
         )
         scored: list[tuple[float, Assessment]] = []
-        for unit, coded, assessment in zip(warming, units, assessments, strict=True):
-            self._remember(unit, coded, assessment)
+        for row, (coded, assessment) in enumerate(zip(units, assessments, strict=True)):
+            self._remember(warming, row, coded, assessment)
             if len(self._window) == self._settings.blocks_per_window:
                 score = sum(span.score for span in self._window)
                 self._calibration.add(score)
@@ -288,30 +393,35 @@ class LogStream:
             reached = self._calibration.at_least(score) - 1
             p_value = (1 + reached) / self._calibration.size
             self._decision.observe(Evidence(score, p_value, reached == 0, _cause(assessment), 0))
+        none = np.zeros(len(warming), np.bool_)
+        self._sessions.settle(warming, np.array(kept), none, none)
 
-    def _remember(self, unit: IdUnit, coded: CodedUnit, assessment: Assessment) -> None:
+    def _remember(self, units: Units, row: int, coded: CodedUnit, assessment: Assessment) -> None:
         self._recent.append(Explained(coded, assessment))
         self._window.append(
             _Span(
-                unit.key,
+                units.keys[row],
                 len(coded),
-                unit.first,
-                unit.first_time_ns,
+                int(units.first[row]),
+                int(units.first_time_ns[row]),
                 assessment.score,
                 assessment.surprise_bits,
             )
         )
 
-    def _judge(self, unit: IdUnit, assessment: Assessment, now_ns: int) -> Verdict:
+    def _judge(self, units: Units, row: int, assessment: Assessment, now_ns: int) -> Verdict:
         score = sum(span.score for span in self._window)
         reached = self._calibration.at_least(score)
         p_value = (1 + reached) / (1 + self._calibration.size)
         strangest = max(self._recent, key=lambda block: block.assessment.score).assessment
         cause = _cause(strangest)
         unseen = cause[0] == "presence" and self._model.presence.df[cause[1]] == 0
-        alarm = self._decision.decide(
-            Evidence(score, p_value, reached == 0, cause, now_ns, unseen=bool(unseen))
-        )
+        evidence = Evidence(score, p_value, reached == 0, cause, now_ns, unseen=bool(unseen))
+        alarm = False
+        if units.alarmed[row]:  # one alarm a unit, however long it goes on
+            self._decision.observe(evidence)
+        else:
+            alarm = self._decision.decide(evidence)
         told = (
             self._tell(Significance(score, p_value, self._calibration.size, reached, self._usual()))
             if alarm
@@ -319,17 +429,18 @@ class LogStream:
         )
         oldest = self._window[0]
         return Verdict(
-            key=unit.key if len(self._window) == 1 else f"{oldest.key} to {unit.key.removeprefix('block ')}",
+            key=_window_key(oldest.key, units.keys[row]) if self._in_blocks else units.keys[row],
             first=oldest.first,
-            last=unit.last,
+            last=int(units.last[row]),
             first_time_ns=oldest.first_time_ns,
-            last_time_ns=unit.last_time_ns,
+            last_time_ns=int(units.last_time_ns[row]),
             events=sum(span.events for span in self._window),
             score=score,
             p_value=p_value,
             surprise_bits=sum(span.surprise_bits for span in self._window),
             calibration_size=self._calibration.size,
             alarm=alarm,
+            events_known=int(units.known[row]),
             baseline_ref=self.baseline_ref,
             **told,
         )
@@ -372,7 +483,7 @@ class LogStream:
             "decision": self._decision.state(),
             "blocks": self._blocks.state(),
             "sessions": self._sessions.state(),
-            "warming": [_unit_state(unit) for unit in self._warming],
+            "warming": self._warming.whole().state() if self._warming.units else None,
             "baseline": [self._baseline.compressed, self._baseline.ref] if self._baseline else None,
             "window": [
                 [s.key, s.events, s.first, s.first_time_ns, s.score, s.surprise_bits] for s in self._window
@@ -404,8 +515,8 @@ class LogStream:
         self._blocks.load(state["blocks"])
         self._sessions.load(state["sessions"])
         self._marks = np.zeros(len(self._model.presence.df), np.int32)
-        self._warming = [_unit_of(raw) for raw in state["warming"]]
-        self._warming_events = sum(len(unit.ids) for unit in self._warming)
+        if state["warming"]:
+            self._warming.add(Units.of_state(state["warming"]))
         self._baseline = StoredBaseline(*state["baseline"]) if state["baseline"] else None
         self._window.extend(_Span(*raw) for raw in state["window"])
         self._recent.extend(_explained_of(raw, self._marks) for raw in state["recent"])
@@ -418,13 +529,65 @@ def _cause(assessment: Assessment) -> tuple[str, int]:
     return ("count", count.template) if count.bits > presence.bits else ("presence", presence.template)
 
 
-def _unit_state(unit: IdUnit) -> list[Any]:
-    ids = pack_array(unit.ids)
-    return [unit.key, ids, unit.first, unit.last, unit.first_time_ns, unit.last_time_ns]
+def _window_key(oldest: str, newest: str) -> str:
+    return f"{oldest} to {newest.removeprefix('block ')}"
 
 
-def _unit_of(raw: list[Any]) -> IdUnit:
-    return IdUnit(raw[0], unpack_array(raw[1]), *raw[2:])
+def _windows(
+    earlier: Sequence[_Span], units: Units, low: int, high: int, found: Found
+) -> tuple[Iterator[tuple[str, int, int, int, int, int]], list[float]]:
+    """Key, first, last, first and last time and events of the window that each unit ends; surprise bits."""
+    blocks = len(earlier) + 1
+    keys = units.keys[low:high]
+    if earlier:
+        oldest = [*(span.key for span in earlier), *keys]
+        keys = [_window_key(first, last) for first, last in zip(oldest, keys, strict=False)]
+    count = high - low
+    first = np.concatenate([[span.first for span in earlier], units.first[low:high]])[:count]
+    began = np.concatenate([[span.first_time_ns for span in earlier], units.first_time_ns[low:high]])[:count]
+    events = np.concatenate([[0], [span.events for span in earlier], units.sizes()[low:high]]).cumsum()
+    bits = [span.surprise_bits for span in earlier]
+    # on the grid of bits, sums and their differences are exact
+    surprise = np.concatenate([[0.0], bits, found.bits[low:high, SURPRISE]]).cumsum()
+    columns = (
+        first.astype(np.int64),
+        units.last[low:high],
+        began.astype(np.int64),
+        units.last_time_ns[low:high],
+        (events[blocks:] - events[:-blocks]).astype(np.int64),
+    )
+    rows = zip(keys, *(column.tolist() for column in columns), strict=True)
+    return rows, (surprise[blocks:] - surprise[:-blocks]).tolist()
+
+
+def _span_of(units: Units, row: int, found: Found) -> _Span:
+    bits = found.bits[row]
+    return _Span(
+        units.keys[row],
+        int(units.bounds[row + 1] - units.bounds[row]),
+        int(units.first[row]),
+        int(units.first_time_ns[row]),
+        float(bits[SCORE]),
+        float(bits[SURPRISE]),
+    )
+
+
+def _explained_row(
+    units: Units, row: int, found: Found, marks: npt.NDArray[np.int32], *, signs_more: int
+) -> Explained:
+    """A unit of the kernel's as it is explained, should the window that it is in alarm."""
+    bits, templates = found.bits[row].tolist(), found.templates[row].tolist()
+    begin = int(units.bounds[row]) + row
+    shares = found.shares[begin : begin + int(units.bounds[row + 1] - units.bounds[row]) + signs_more].copy()
+    made = Assessment(
+        bits[SCORE],
+        bits[SURPRISE],
+        Part(bits[PRESENCE], templates[0]),
+        Part(bits[COUNT], templates[1]),
+        bits[SET],
+        shares,
+    )
+    return Explained(coded_unit(units.ids_of(row).copy(), marks), made)
 
 
 def _explained_state(block: Explained) -> list[Any]:

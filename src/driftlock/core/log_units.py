@@ -1,208 +1,219 @@
-"""Units from events: blocks of consecutive events, or sessions by key that close when they fall silent.
+"""Units of a log stream as columns, and blocks of consecutive events.
 
-Owns what is unfinished: the block being filled and the open sessions, both bounded. Knows no coders. Emits
-complete units; which units come out, and in which order, depends on the events and clocks alone, not on how
-events come in calls.
+Owns what a complete unit is to the rest of the core, and the block being filled. Knows no coders. Which units
+come out, and in which order, depends on the events alone, not on how events come in calls.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from driftlock.core.log_settings import SESSION_KEY_BYTES_MAX, LogSettings
 from driftlock.core.packing import pack_array, unpack_array
 from driftlock.core.templates import IdArray
 
-Times = npt.NDArray[np.int64]
+PARTS_MAX = 32
+"""Parts that are joined into one: a part of one unit takes ten times the bytes of its events."""
+
+Int64s = npt.NDArray[np.int64]
+Flags = npt.NDArray[np.bool_]
 
 
 @dataclass(frozen=True, slots=True)
-class IdUnit:
-    """A complete unit: its template ids in order, and where and when it began and ended."""
+class Units:
+    """Complete units, one row each: names, template ids in order, where and when they began and ended.
 
-    key: str
+    Unit i is `ids[bounds[i]:bounds[i + 1]]`. A session that went on after it was judged comes again, whole:
+    its first `known[i]` events were learned before (by the students too if `taught[i]`), and `alarmed[i]`
+    says whether it alarmed then. `slots` is where the session store keeps it, -1 for what is not kept.
+    """
+
+    keys: Sequence[str]
     ids: IdArray
-    first: int
-    last: int
-    first_time_ns: int
-    last_time_ns: int
+    bounds: Int64s
+    first: Int64s
+    last: Int64s
+    first_time_ns: Int64s
+    last_time_ns: Int64s
+    known: IdArray
+    taught: Flags
+    alarmed: Flags
+    slots: IdArray
+
+    @classmethod
+    def new(
+        cls,
+        keys: Sequence[str],
+        ids: IdArray,
+        bounds: Int64s,
+        span: tuple[Int64s, Int64s, Int64s, Int64s],
+    ) -> Units:
+        """Units that were never judged; `span` is first, last, first_time_ns, last_time_ns."""
+        none = np.zeros(len(keys), np.bool_)
+        kept = np.full(len(keys), -1, np.int32)
+        return cls(keys, ids, bounds, *span, np.zeros(len(keys), np.int32), none, none, kept)
+
+    def __len__(self) -> int:
+        return len(self.keys)
+
+    def ids_of(self, unit: int) -> IdArray:
+        """The template ids of one unit."""
+        return self.ids[self.bounds[unit] : self.bounds[unit + 1]]
+
+    def sizes(self) -> Int64s:
+        """Events of each unit."""
+        return np.diff(self.bounds)
+
+    def part(self, low: int, high: int) -> Units:
+        """The units from `low` to `high`."""
+        rows, bounds = slice(low, high), self.bounds[low : high + 1]
+        return Units(
+            self.keys[rows],
+            self.ids[bounds[0] : bounds[-1]],
+            bounds - bounds[0],
+            *(column[rows] for column in self._columns()),
+        )
+
+    def _columns(self) -> tuple[npt.NDArray[Any], ...]:
+        return (
+            self.first,
+            self.last,
+            self.first_time_ns,
+            self.last_time_ns,
+            self.known,
+            self.taught,
+            self.alarmed,
+            self.slots,
+        )
+
+    def state(self) -> list[Any]:
+        """What `of_state` restores exactly."""
+        return [
+            list(self.keys),
+            pack_array(self.ids),
+            pack_array(self.bounds),
+            *map(pack_array, self._columns()),
+        ]
+
+    @classmethod
+    def of_state(cls, state: list[Any]) -> Units:
+        """The inverse of `state`."""
+        return cls(state[0], *map(unpack_array, state[1:]))
+
+
+def joined(parts: Sequence[Units]) -> Units:
+    """The units of all parts, in order."""
+    sizes = np.concatenate([part.sizes() for part in parts])
+    columns = zip(*(part._columns() for part in parts), strict=True)
+    return Units(
+        [key for part in parts for key in part.keys],
+        np.concatenate([part.ids for part in parts]),
+        np.concatenate([[0], np.cumsum(sizes)]),
+        *(np.concatenate(column) for column in columns),
+    )
+
+
+class Waiting:
+    """Units until they make a baseline: of a session that went on, what it became."""
+
+    def __init__(self) -> None:
+        self._parts: list[Units] = []
+        self.units = 0
+        self.events = 0
+
+    def add(self, units: Units) -> None:
+        """Adds units; one with known events takes the place of what was added of it before."""
+        self._parts.append(units)
+        self.units += int(np.count_nonzero(units.known == 0))
+        self.events += len(units.ids) - int(units.known.sum())
+        if len(self._parts) > PARTS_MAX:
+            self._parts = [joined(self._parts)]
+
+    def whole(self) -> Units:
+        """All units, in the order of their last addition, as ones that were never judged."""
+        units = joined(self._parts)
+        last = {
+            (key, first): row
+            for row, (key, first) in enumerate(zip(units.keys, units.first.tolist(), strict=True))
+        }
+        # two sessions of one key, the first forgotten meanwhile, differ in where they began
+        rows = np.array(sorted(last.values()), np.int64)
+        sizes = units.sizes()[rows]
+        bounds = np.concatenate([[0], np.cumsum(sizes)])
+        at = np.repeat(units.bounds[rows] - bounds[:-1], sizes) + np.arange(int(bounds[-1]))
+        kept = Units(
+            [units.keys[row] for row in rows.tolist()],
+            units.ids[at],
+            bounds,
+            *(column[rows] for column in units._columns()),
+        )
+        kept.known[:] = 0
+        return kept
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes held, nearly."""
+        return sum(4 * len(part.ids) + 150 * len(part) for part in self._parts)
 
 
 class BlockAssembler:
     """Cuts a stream of events into blocks of `hop` events."""
 
     def __init__(self, hop: int) -> None:
-        self._ids = np.zeros(hop, np.int32)
-        self._filled = 0
+        self._hop = hop
+        self._ids = np.zeros(0, np.int32)
         self._number = 0
-        self._first = self._first_time = self._last = self._last_time = 0
+        self._first = self._first_time = 0
 
     @property
-    def pending_events(self) -> int:
-        """Events in the unfinished block."""
-        return self._filled
+    def pending(self) -> IdArray:
+        """The ids in the unfinished block."""
+        return self._ids
 
-    def add(self, ids: IdArray, positions: Times, times: Times) -> Iterator[IdUnit]:
-        """Takes events; yields each block that they complete."""
-        hop, at = len(self._ids), 0
-        while at < len(ids):
-            take = min(hop - self._filled, len(ids) - at)
-            if self._filled == 0:
-                self._first, self._first_time = int(positions[at]), int(times[at])
-            self._ids[self._filled : self._filled + take] = ids[at : at + take]
-            self._filled, at = self._filled + take, at + take
-            self._last, self._last_time = int(positions[at - 1]), int(times[at - 1])
-            if self._filled == hop:
-                yield self._complete()
-
-    def flush(self) -> Iterator[IdUnit]:
-        """Ends the input: an unfinished block is no unit, as it is not like the others."""
-        self._filled = 0
-        yield from ()
-
-    def _complete(self) -> IdUnit:
-        unit = IdUnit(
-            f"block {self._number}",
-            self._ids[: self._filled].copy(),
-            self._first,
-            self._last,
-            self._first_time,
-            self._last_time,
+    def add(self, ids: IdArray, positions: Int64s, times: Int64s) -> Units | None:
+        """Takes events; returns the blocks that they complete, if any."""
+        waiting = len(self._ids)
+        whole = (waiting + len(ids)) // self._hop
+        if not waiting and len(ids):
+            self._first, self._first_time = int(positions[0]), int(times[0])
+        if not whole:
+            self._ids = np.concatenate([self._ids, ids])
+            return None
+        ends = np.arange(1, whole + 1) * self._hop - waiting  # in the rows of this call
+        starts = ends[:-1]
+        span = (
+            np.concatenate([[self._first], positions[starts]]),
+            positions[ends - 1],
+            np.concatenate([[self._first_time], times[starts]]),
+            times[ends - 1],
         )
-        self._filled = 0
-        self._number += 1
-        return unit
+        keys = [f"block {number}" for number in range(self._number, self._number + whole)]
+        blocks = np.concatenate([self._ids, ids[: ends[-1]]])
+        self._number += whole
+        self._ids = ids[ends[-1] :].copy()
+        rest = ends[-1] < len(ids)
+        self._first = int(positions[ends[-1]]) if rest else 0
+        self._first_time = int(times[ends[-1]]) if rest else 0
+        return Units.new(keys, blocks, np.arange(whole + 1, dtype=np.int64) * self._hop, span)
+
+    def flush(self) -> None:
+        """Ends the input: an unfinished block is no unit, as it is not like the others."""
+        self._ids = self._ids[:0]
 
     def state(self) -> list[Any]:
         """What `load` restores exactly."""
-        plain = [self._filled, self._number, self._first, self._first_time, self._last, self._last_time]
-        return [pack_array(self._ids), plain]
+        return [pack_array(self._ids), [self._number, self._first, self._first_time]]
 
     def load(self, state: list[Any]) -> None:
         """Takes over a state made by `state`."""
         self._ids = unpack_array(state[0])
-        self._filled, self._number, self._first, self._first_time, self._last, self._last_time = state[1]
+        self._number, self._first, self._first_time = state[1]
 
     @property
     def nbytes(self) -> int:
         """Bytes held."""
         return self._ids.nbytes + 100
-
-
-@dataclass(slots=True)
-class _Session:
-    """An open session. `first_event` is the number of its first event; `touched_ns` the clock at its last."""
-
-    ids: list[int]
-    first_event: int
-    touched_ns: int
-    first: int
-    first_time: int
-    last: int
-    last_time: int
-
-
-class SessionAssembler:
-    """Groups events by key. A session is complete when it falls silent, grows too long, or must make room."""
-
-    def __init__(self, settings: LogSettings) -> None:
-        self._idle_ns = settings.session_idle_ns
-        self._events_max = settings.session_events_max
-        self._open_max = settings.sessions_open_max
-        self._open: dict[bytes, _Session] = {}  # the one touched longest ago first
-        self._held = 0
-        self.unkeyed = 0
-        self.crowded_out = 0
-
-    def __len__(self) -> int:
-        return len(self._open)
-
-    @property
-    def oldest_event(self) -> int | None:
-        """The number of the first event that an open session holds."""
-        return min((session.first_event for session in self._open.values()), default=None)
-
-    def add(
-        self,
-        ids: IdArray,
-        keys: Sequence[bytes],
-        positions: Times,
-        times: Times,
-        *,
-        first_event: int,
-        now_ns: int,
-    ) -> Iterator[IdUnit]:
-        """Takes events with their session keys; yields each session that they complete."""
-        rows = zip(ids.tolist(), keys, positions.tolist(), times.tolist(), strict=True)
-        for event, (template, key, position, time_ns) in enumerate(rows, first_event):
-            if not key:
-                self.unkeyed += 1
-                continue
-            session = self._open.pop(key, None)
-            if session is None:
-                yield from self._make_room()
-                session = _Session([], event, now_ns, position, time_ns, position, time_ns)
-            session.ids.append(template)
-            session.last, session.last_time, session.touched_ns = position, time_ns, now_ns
-            self._held += 1
-            if len(session.ids) >= self._events_max:
-                yield self._complete(key, session)
-            else:
-                self._open[key] = session
-
-    def idle(self, now_ns: int) -> Iterator[IdUnit]:
-        """Yields sessions that have been silent for long enough."""
-        while self._open:
-            key = next(iter(self._open))
-            if now_ns - self._open[key].touched_ns < self._idle_ns:
-                return
-            yield self._complete(key, self._open.pop(key))
-
-    def flush(self) -> Iterator[IdUnit]:
-        """Ends the input: yields the open sessions, in order of their last event."""
-        while self._open:
-            key = next(iter(self._open))
-            yield self._complete(key, self._open.pop(key))
-
-    def _make_room(self) -> Iterator[IdUnit]:
-        if len(self._open) >= self._open_max:
-            self.crowded_out += 1
-            key = next(iter(self._open))
-            yield self._complete(key, self._open.pop(key))
-
-    def _complete(self, key: bytes, session: _Session) -> IdUnit:
-        self._held -= len(session.ids)
-        return IdUnit(
-            key[:SESSION_KEY_BYTES_MAX].decode("utf-8", "replace"),
-            np.array(session.ids, np.int32),
-            session.first,
-            session.last,
-            session.first_time,
-            session.last_time,
-        )
-
-    def state(self) -> list[Any]:
-        """What `load` restores exactly."""
-        return [
-            [self.unkeyed, self.crowded_out],
-            [
-                [k, s.ids, s.first_event, s.touched_ns, s.first, s.first_time, s.last, s.last_time]
-                for k, s in self._open.items()
-            ],
-        ]
-
-    def load(self, state: list[Any]) -> None:
-        """Takes over a state made by `state`."""
-        self.unkeyed, self.crowded_out = state[0]
-        self._open = {key: _Session(*rest) for key, *rest in state[1]}
-        self._held = sum(len(session.ids) for session in self._open.values())
-
-    @property
-    def nbytes(self) -> int:
-        """Bytes held, about 300 for each open session and 8 for each event in it."""
-        return 300 * len(self._open) + 8 * self._held

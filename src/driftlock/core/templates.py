@@ -7,6 +7,7 @@ gives way, but never a template that an unfinished unit still names; if none may
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numba
@@ -25,6 +26,7 @@ OTHER = 0
 _MULTIPLIER = np.uint64(0x9E3779B97F4A7C15)
 
 IdArray = npt.NDArray[np.int32]
+Pinned = Callable[[], IdArray]
 
 
 @numba.njit(cache=True)
@@ -110,13 +112,13 @@ class TemplateTable:
         starts: npt.NDArray[np.int64],
         ends: npt.NDArray[np.int64],
         *,
-        pinned_from: int | None,
+        pinned: Pinned | None,
     ) -> tuple[IdArray, list[int]]:
         """The ids of the first events' templates, and the ids that were taken from older templates.
 
         Stops before an event that finds no room, unless it is the first: the caller has then used the
-        ids so far and knows better what may go. `pinned_from` is the number of the first event that an
-        unfinished unit still names, or None while nothing may be evicted. At least one event is taken.
+        ids so far and knows better what may go. `pinned` gives the ids that unfinished units still name,
+        or is None while nothing may be evicted. At least one event is taken.
         """
         out = np.empty(len(wanted), np.int32)
         evicted: list[int] = []
@@ -129,7 +131,7 @@ class TemplateTable:
             if not self._has_room(len(text)):
                 if row > 0:
                     break
-                evicted = self._evict(pinned_from) if pinned_from is not None else []
+                evicted = self._evict(pinned()) if pinned is not None else []
             out[row] = self._insert(wanted[row], text, self.events + row)
             row += 1
         self.events += row
@@ -169,8 +171,10 @@ class TemplateTable:
         self._slots = np.zeros(2 * self.capacity, np.int32)
         _index(self._slots, self.hashes, self._used, self.size - 1)
 
-    def _evict(self, pinned_from: int) -> list[int]:
-        candidates = np.flatnonzero(self._used & (self._last_seen < pinned_from))
+    def _evict(self, pinned: IdArray) -> list[int]:
+        may_go = self._used.copy()
+        may_go[pinned] = False
+        candidates = np.flatnonzero(may_go)
         oldest = candidates[np.argsort(self._last_seen[candidates], kind="stable")]
         gone = [int(item) for item in oldest[: TEMPLATES_MAX // EVICTED_SHARE]]
         for item in gone:

@@ -2,30 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Literal
+
+import msgspec
 
 Severity = Literal["critical", "high", "medium", "low"]
 Phase = Literal["learning", "calibrating", "ready"]
-
-
-@dataclass(frozen=True, slots=True)
-class Unit:
-    """What the statistics treat as exchangeable: a session, a trace, or a hop-sized block of events.
-
-    `lines` are the canonical lines in order and `templates` their 64-bit hashes. `first` and `last` are
-    the positions (any increasing integers) and `first_time_ns` and `last_time_ns` the event times of its
-    first and last event. `key` names the unit: a session key, or a block number.
-    """
-
-    key: str
-    templates: Sequence[int]
-    lines: Sequence[bytes]
-    first: int
-    last: int
-    first_time_ns: int
-    last_time_ns: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,14 +36,14 @@ class Measures:
     window_entropy: float
 
 
-@dataclass(frozen=True, slots=True)
-class Verdict:
+class Verdict(msgspec.Struct, frozen=True):  # a struct, for one is made for every unit
     """A test's outcome for one unit.
 
     `score` is higher for stranger units; `p_value` is its conformal tail probability under the null that
     the unit is exchangeable with the calibration units, never 0. `surprise_bits` is the unit's conditional
-    code length. `alarm` is the decision. The costly parts (`measures`, `explanation`, `detail`) are there
-    only when `alarm` is true or when they were asked for.
+    code length. `alarm` is the decision. A session that went on is judged again as a whole: `events_known`
+    are its events that an earlier verdict was on. The costly parts (`measures`, `explanation`, `detail`) are
+    there only when `alarm` is true or when they were asked for.
     """
 
     key: str
@@ -74,8 +57,9 @@ class Verdict:
     surprise_bits: float
     calibration_size: int
     alarm: bool
+    events_known: int = 0
     severity: Severity = "low"
     baseline_ref: str = ""
     measures: Measures | None = None
     explanation: str = ""
-    detail: dict[str, Any] = field(default_factory=dict)
+    detail: dict[str, Any] = {}  # msgspec makes each its own

@@ -7,7 +7,6 @@ has no backtracking.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -90,18 +89,33 @@ def line_bounds(buffer: npt.NDArray[np.uint8]) -> tuple[Index, Index]:
     return starts, ends
 
 
-def extract_keys(data: bytes, starts: Index, ends: Index, pattern: str) -> list[bytes | None]:
-    """What the first group of `pattern` (the whole match when it has none) matches in each line, or None.
+@dataclass(frozen=True, slots=True)
+class LineKeys:
+    """The key of each line: `names[codes[i]]`, or none where the code is -1. Names in order of appearance."""
 
-    The pattern is in the syntax of Rust's regex crate: no look-around, no back-references, linear time.
-    Raises `UsageError` for a pattern that it refuses.
+    names: list[bytes]
+    codes: Index
+
+    def of_lines(self, *, missing: bytes) -> list[bytes]:
+        """The key of each line, `missing` where there is none."""
+        names = [*self.names, missing]  # -1 is the last
+        return [names[code] for code in self.codes.tolist()]
+
+
+def extract_keys(data: bytes, pattern: str) -> LineKeys:
+    """What the first group of `pattern` (the whole match when it has none) matches in each line of a chunk.
+
+    The lines are those of `line_bounds`. The pattern is in the syntax of Rust's regex crate: no look-around,
+    no back-references, linear time. Raises `UsageError` for a pattern that it refuses.
     """
-    lines = [
-        data[start:end].decode("utf-8", "replace")
-        for start, end in zip(starts.tolist(), ends.tolist(), strict=True)
-    ]
-    found = _extracted(pl.Series(lines, dtype=pl.String), pattern)
-    return [None if key is None else key.encode() for key in found]
+    if not data:
+        return LineKeys([], np.zeros(0, np.int64))
+    text = data.decode("utf-8", "replace").removesuffix("\n")
+    found = _extracted(pl.Series([text]).str.split("\n").explode(), pattern)
+    names = found.unique(maintain_order=True).drop_nulls()
+    numbers = pl.Series(range(len(names)), dtype=pl.Int64)
+    codes = found.replace_strict(names, numbers, default=-1, return_dtype=pl.Int64)
+    return LineKeys([name.encode() for name in names], codes.to_numpy())
 
 
 def check_pattern(pattern: str) -> None:
@@ -137,9 +151,9 @@ def read_series(path: Path) -> tuple[list[str], npt.NDArray[np.float64]]:
 # ---- patterns
 
 
-def _extracted(lines: pl.Series, pattern: str) -> Sequence[str | None]:
+def _extracted(lines: pl.Series, pattern: str) -> pl.Series:
     try:
-        return lines.str.extract(pattern, 1 if _has_group(pattern) else 0).to_list()
+        return lines.str.extract(pattern, 1 if _has_group(pattern) else 0)
     except pl.exceptions.PolarsError as error:
         raise UsageError(
             f"the pattern {pattern!r} cannot be used: {_regex_fault(error)}",

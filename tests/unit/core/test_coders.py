@@ -39,7 +39,7 @@ def a_table(templates: int = 9) -> TemplateTable:
     ends = np.cumsum([len(line) for line in lines]).astype(np.int64)
     starts = np.concatenate([[0], ends[:-1]])
     hashes = np.array([hash_of(t) for t in range(templates)], np.uint64)
-    table.ids(hashes, np.frombuffer(b"".join(lines), np.uint8), starts, ends, pinned_from=None)
+    table.ids(hashes, np.frombuffer(b"".join(lines), np.uint8), starts, ends, pinned=None)
     return table
 
 

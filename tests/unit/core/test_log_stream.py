@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import asdict, replace
+from dataclasses import replace
 
+import msgspec
 import numpy as np
 import pytest
 from core_logs import SECOND_NS, feed, flat, job, line_of, zipf
@@ -15,6 +16,7 @@ from hypothesis import strategies as st
 from driftlock.core.log_baseline import Baseline
 from driftlock.core.log_settings import UNITS_BEFORE_VERDICT_MIN
 from driftlock.core.log_stream import LogSettings, LogStream
+from driftlock.core.verdict import Verdict
 
 SMALL = LogSettings(baseline_size=40, window_size=10, hop_size=5, alert_budget=1e9)
 SESSIONS = LogSettings(mode="session", baseline_size=100, session_idle_ns=10 * SECOND_NS)
@@ -294,4 +296,4 @@ def test_settings_that_clash_are_refused(wrong: dict[str, object]) -> None:
 def test_verdicts_are_plain_values() -> None:
     verdicts = feed(LogStream(SMALL), mixed_log(11))
     for verdict in verdicts:
-        json.dumps(asdict(verdict))
+        assert msgspec.json.decode(msgspec.json.encode(verdict), type=Verdict) == verdict

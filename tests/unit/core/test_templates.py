@@ -12,14 +12,15 @@ from driftlock.core.templates import OTHER, TEMPLATE_TEXT_BYTES_MAX, TEMPLATES_M
 
 
 def take(
-    table: TemplateTable, templates: list[int], *, pinned_from: int | None = None, line: bytes | None = None
+    table: TemplateTable, templates: list[int], *, pinned: list[int] | None = None, line: bytes | None = None
 ) -> tuple[list[int], list[int]]:
     lines = [line_of(t) if line is None else line for t in templates]
     ends = np.cumsum([len(text) for text in lines]).astype(np.int64)
     starts = np.concatenate([[0], ends[:-1]]).astype(np.int64)
     hashes = np.array([hash_of(t) for t in templates], np.uint64)
     buffer = np.frombuffer(b"".join(lines), np.uint8)
-    ids, evicted = table.ids(hashes, buffer, starts, ends, pinned_from=pinned_from)
+    held = None if pinned is None else (lambda: np.array(pinned, np.int32))
+    ids, evicted = table.ids(hashes, buffer, starts, ends, pinned=held)
     return ids.tolist(), evicted
 
 
@@ -50,19 +51,20 @@ def test_what_was_seen_longest_ago_gives_way_but_never_what_is_pinned() -> None:
     table = TemplateTable()
     take(table, list(range(TEMPLATES_MAX - 1)))
     take(table, [0, 1])
-    ids, evicted = take(table, [10_000], pinned_from=table.events)
+    ids, evicted = take(table, [10_000], pinned=[])
     assert evicted == list(range(3, 3 + TEMPLATES_MAX // 8))
     assert table.text(ids[0]) == line_of(10_000)
     assert take(table, [0, 1, 200])[0] == [1, 2, 201]
     pinned = TemplateTable()
     take(pinned, list(range(TEMPLATES_MAX - 1)))
-    assert take(pinned, [10_000], pinned_from=0) == ([OTHER], [])
+    assert take(pinned, [10_000], pinned=list(range(TEMPLATES_MAX))) == ([OTHER], [])
+    assert take(pinned, [10_000], pinned=list(range(1, 200)))[1][0] == 200
 
 
 def test_a_call_ends_before_the_event_that_needs_an_eviction() -> None:
     table = TemplateTable()
     take(table, list(range(TEMPLATES_MAX - 1)))
-    ids, evicted = take(table, [5, 6, 10_000, 7], pinned_from=table.events)
+    ids, evicted = take(table, [5, 6, 10_000, 7], pinned=[])
     assert ids == [6, 7]
     assert not evicted
 
@@ -74,7 +76,7 @@ def test_texts_are_cut_and_hostile_churn_stays_bounded() -> None:
     for start in range(0, 20_000, 100):
         rest = list(range(start, start + 100))
         while rest:
-            done = len(take(table, rest, pinned_from=table.events, line=b"y" * 700)[0])
+            done = len(take(table, rest, pinned=[], line=b"y" * 700)[0])
             rest = rest[done:]
     assert table.nbytes <= 128 * 1024
     assert table.size <= TEMPLATES_MAX

@@ -1,0 +1,266 @@
+"""The hot path of a log stream: many units scored and learned by one kernel, equal to one after another.
+
+Owns no state and no rule of its own: it calls the coders' kernels in the order of `LogModel.assess` and
+`LogModel.learn`, on their arrays. It stops before a unit that needs more than that: one whose p-value reaches
+the threshold (a decision is due, perhaps an explanation, before it is learned), and one for which a table
+would grow, fade or be swept clean. The caller then takes that unit by the plain methods and calls again.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numba
+import numpy as np
+import numpy.typing as npt
+
+from driftlock.core import (
+    calibration,
+    coder,
+    coder_context,
+    coder_count,
+    coder_presence,
+    coder_set,
+    counters,
+    logarithm,
+)
+from driftlock.core.calibration import count_at_least
+from driftlock.core.coder import UNITS_REMEMBERED_MAX, tally
+from driftlock.core.coder_context import CHUNK_SYMBOLS, END, ORDER, learn_order, order_bits
+from driftlock.core.coder_count import count_bits, learn_counts
+from driftlock.core.coder_presence import learn_presence, presence_bits
+from driftlock.core.coder_set import learn_set, set_bits
+from driftlock.core.counters import SWEPT_PER_SLOT, sweep
+from driftlock.core.fingerprint import fingerprint
+
+COUNT_WEIGHT = 0.5
+SET_WEIGHT = 1.0
+GATE_P = 0.075
+
+# what the kernel counts, in the order of `Tallies`
+PRESENCE_UNITS, COUNT_UNITS, ORDER_UNITS, SET_UNITS = 0, 1, 2, 3
+ORDER_TAKEN, ORDER_SWEPT, SET_TAKEN, SET_SWEPT = 4, 5, 6, 7
+TEACHER_SIZE, TEACHER_NEXT, SCORES_SIZE, SCORES_NEXT = 8, 9, 10, 11
+TALLIES = 12
+
+# the columns of `Found.bits`
+SCORE, SURPRISE, PRESENCE, COUNT, SET, WINDOW = 0, 1, 2, 3, 4, 5
+BITS = 6
+
+# why the kernel stopped
+FINISHED, NEEDS_ROOM, REACHES_THRESHOLD = 0, 1, 2
+
+Ints = npt.NDArray[np.int64]
+Ids = npt.NDArray[np.int32]
+Floats = npt.NDArray[np.float64]
+
+
+class Table(NamedTuple):
+    """A counter table's arrays, and the size at which it no longer grows."""
+
+    keys: npt.NDArray[np.uint32]
+    counts: npt.NDArray[np.int32]
+    links: npt.NDArray[np.uint32]
+    slots_max: int
+
+
+class Learned(NamedTuple):
+    """What the coders hold. `marks` are zeros, scratch; `ends` adds the end of a unit as a symbol."""
+
+    hashes: npt.NDArray[np.uint64]
+    ends: bool
+    df: Ids
+    marks: Ids
+    histogram: npt.NDArray[np.uint16]
+    order: Table
+    sets: Table
+
+
+class Ranked(NamedTuple):
+    """The teacher's last scores and the calibration set, rings that grow to their largest size elsewhere, and
+    the threshold of p-values."""
+
+    teacher: Floats
+    teacher_max: int
+    calibration: Floats
+    calibration_max: int
+    threshold: float
+
+
+class Found(NamedTuple):
+    """One row a unit: bits by coder and of the window, templates (presence, count), calibration scores
+    reached and held, whether the students learned it, bits of its end; the symbols' shares, unit i's from
+    `bounds[i] + i` on; and scratch for the longest unit."""
+
+    bits: Floats
+    templates: Ids
+    reached: Ints
+    taught: npt.NDArray[np.bool_]
+    end_bits: Floats
+    shares: Floats
+    distinct: Ids
+    counts: Ids
+    symbols: npt.NDArray[np.uint64]
+
+
+def found_for(bounds: Ints) -> Found:
+    """Empty results for units with these bounds."""
+    units, longest = len(bounds) - 1, int(np.diff(bounds).max())
+    return Found(
+        np.empty((units, BITS)),
+        np.empty((units, 2), np.int32),
+        np.empty((units, 2), np.int64),
+        np.zeros(units, np.bool_),
+        np.zeros(units),
+        np.empty(int(bounds[-1]) + units),
+        np.empty(longest, np.int32),
+        np.empty(longest, np.int32),
+        np.empty(longest + 1, np.uint64),
+    )
+
+
+@numba.njit(cache=False)
+def _fits(table: Table, taken: int, more: int) -> bool:
+    """Whether so many slots can be taken with neither growth nor pruning, which are the table's own."""
+    return taken + more <= len(table.keys) * 7 // 8
+
+
+@numba.njit(cache=False)
+def _took(table: Table, tallies: Ints, taken_at: int, swept_at: int, slots: int) -> None:
+    """What `CounterTable.took` does."""
+    tallies[taken_at] += slots
+    if slots and len(table.keys) == table.slots_max and 2 * tallies[taken_at] > table.slots_max:
+        count = SWEPT_PER_SLOT * slots
+        sweep(table.keys, table.counts, table.links, tallies[swept_at], count)
+        tallies[swept_at] = (tallies[swept_at] + count) % len(table.keys)
+
+
+@numba.njit(cache=False)
+def _ring_add(ring: Floats, tallies: Ints, size_at: int, next_at: int, value: float) -> None:
+    """What `Calibration.add` does in a ring that does not grow."""
+    ring[tallies[next_at]] = value
+    tallies[next_at] = (tallies[next_at] + 1) % len(ring)
+    tallies[size_at] = min(tallies[size_at] + 1, len(ring))
+
+
+@numba.njit(cache=False)
+def _symbols(ids: Ids, learned: Learned, symbols: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:
+    for i in range(len(ids)):
+        symbols[i] = learned.hashes[ids[i]]
+    if not learned.ends:
+        return symbols[: len(ids)]
+    symbols[len(ids)] = END
+    return symbols[: len(ids) + 1]
+
+
+@numba.njit(cache=False)
+def _learn_students(
+    learned: Learned, distinct: Ids, counts: Ids, symbols: npt.NDArray[np.uint64], tallies: Ints, weight: int
+) -> None:
+    order, sets = learned.order, learned.sets
+    learn_counts(distinct, counts, learned.histogram, weight)
+    taken = learn_order(order.keys, order.counts, order.links, symbols, 0, len(symbols), weight)
+    _took(order, tallies, ORDER_TAKEN, ORDER_SWEPT, taken)
+    taken = learn_set(sets.keys, sets.counts, sets.links, learned.hashes, distinct, weight)
+    _took(sets, tallies, SET_TAKEN, SET_SWEPT, taken)
+    tallies[COUNT_UNITS] += weight
+    tallies[ORDER_UNITS] += weight
+    tallies[SET_UNITS] += weight
+
+
+def _unit_loop(sources: int) -> Any:
+    @numba.njit(cache=True)
+    def run_units(
+        ids: Ids,
+        bounds: Ints,
+        known: Ids,
+        taught: npt.NDArray[np.bool_],
+        first: int,
+        learned: Learned,
+        ranked: Ranked,
+        tallies: Ints,
+        before: Floats,
+        found: Found,
+    ) -> tuple[int, int]:
+        """Takes units from `first` on; returns the first one not taken, and why it was not.
+
+        Unit i is `ids[bounds[i]:bounds[i + 1]]`; its first `known[i]` events were learned before, by the
+        students too if `taught[i]`, and are taken back first. `before` has the scores of the blocks that
+        share a window with the first unit, oldest first. Rows of `found` are filled up to the unit at which
+        it stops, included if that reaches the threshold: it is then assessed and taken back, not learned.
+        """
+        assert sources >= 0  # closed over, so that the cache knows which sources made the kernel
+        distinct, counts, symbols = found.distinct, found.counts, found.symbols
+        order, sets = learned.order, learned.sets
+        for i in range(first, len(bounds) - 1):
+            unit = ids[bounds[i] : bounds[i + 1]]
+            signs = len(unit) + (1 if learned.ends else 0)
+            if (
+                signs > CHUNK_SYMBOLS
+                or max(tallies[PRESENCE_UNITS], tallies[ORDER_UNITS]) + 1 >= UNITS_REMEMBERED_MAX
+                or not _fits(order, tallies[ORDER_TAKEN], 2 * (ORDER + 1) * signs)
+                or not _fits(sets, tallies[SET_TAKEN], 1)
+                or tallies[TEACHER_SIZE] == len(ranked.teacher) < ranked.teacher_max
+                or tallies[SCORES_SIZE] == len(ranked.calibration) < ranked.calibration_max
+            ):
+                return i, NEEDS_ROOM
+            if known[i]:
+                old = unit[: known[i]]
+                size = tally(old, learned.marks, distinct, counts)
+                learn_presence(distinct[:size], learned.df, -1)
+                tallies[PRESENCE_UNITS] -= 1
+                if taught[i]:
+                    said = _symbols(old, learned, symbols)
+                    _learn_students(learned, distinct[:size], counts[:size], said, tallies, -1)
+            size = tally(unit, learned.marks, distinct, counts)
+            held, times = distinct[:size], counts[:size]
+            said = _symbols(unit, learned, symbols)
+            shares = found.shares[bounds[i] + i : bounds[i] + i + len(said)]
+            presence, presence_template = presence_bits(
+                held, learned.df, learned.marks, tallies[PRESENCE_UNITS]
+            )
+            mean, total = order_bits(order.keys, order.counts, order.links, said, shares)
+            count, count_template = count_bits(held, times, learned.histogram)
+            count *= COUNT_WEIGHT
+            novel = SET_WEIGHT * set_bits(sets.keys, sets.counts, learned.hashes, held, tallies[SET_UNITS])
+            score = presence + mean + count + novel
+            window = score
+            for back in range(1, len(before) + 1):
+                at = i - back
+                window += found.bits[at, SCORE] if at >= first else before[len(before) - (first - at)]
+            reached = count_at_least(ranked.calibration, tallies[SCORES_SIZE], window)
+            row = found.bits[i]
+            row[SCORE], row[SURPRISE], row[PRESENCE] = score, total, presence
+            if learned.ends:
+                found.end_bits[i] = shares[-1] * len(said)
+            row[COUNT], row[SET], row[WINDOW] = count, novel, window
+            found.templates[i, 0], found.templates[i, 1] = presence_template, count_template
+            found.reached[i, 0], found.reached[i, 1] = reached, tallies[SCORES_SIZE]
+            if (1 + reached) / (1 + tallies[SCORES_SIZE]) <= ranked.threshold:
+                return i, REACHES_THRESHOLD
+            beyond = count_at_least(ranked.teacher, tallies[TEACHER_SIZE], presence)
+            suspicion = (1 + beyond) / (1 + tallies[TEACHER_SIZE])
+            _ring_add(ranked.teacher, tallies, TEACHER_SIZE, TEACHER_NEXT, presence)
+            learn_presence(held, learned.df, 1)
+            tallies[PRESENCE_UNITS] += 1
+            if suspicion > GATE_P:
+                found.taught[i] = True
+                _learn_students(learned, held, times, said, tallies, 1)
+            _ring_add(ranked.calibration, tallies, SCORES_SIZE, SCORES_NEXT, window)
+        return len(bounds) - 1, FINISHED
+
+    return run_units
+
+
+run_units = _unit_loop(
+    fingerprint(
+        calibration,
+        coder,
+        coder_context,
+        coder_count,
+        coder_presence,
+        coder_set,
+        counters,
+        logarithm,
+    )
+)

@@ -1,0 +1,112 @@
+"""The kernel that takes many units at a stretch, against one unit after another by the plain methods."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from core_logs import SECOND_NS, feed, hash_of, job, line_of, zipf
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from driftlock.core.coder import UNITS_REMEMBERED_MAX
+from driftlock.core.log_model import LogModel
+from driftlock.core.log_run import NEEDS_ROOM
+from driftlock.core.log_stream import Assembled, LogSettings, LogStream
+from driftlock.core.verdict import Verdict
+
+BLOCKS = LogSettings(baseline_size=40, window_size=15, hop_size=5, alert_budget=1e9)
+SESSIONS = LogSettings(mode="session", baseline_size=100, session_idle_ns=10 * SECOND_NS, alert_budget=1e9)
+
+
+@contextmanager
+def one_by_one() -> Iterator[None]:
+    """The oracle: every unit goes by the plain methods, for the kernel always says that it needs room."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(LogModel, "run", lambda self, units, first, *_, **__: (first, NEEDS_ROOM))
+        yield
+
+
+def both(work: Callable[[], tuple[list[Verdict], bytes]]) -> tuple[list[Verdict], bytes]:
+    with one_by_one():
+        slow = work()
+    fast = work()
+    assert fast == slow
+    return fast
+
+
+@given(st.integers(0, 9), st.sampled_from([5, 10, 15]), st.sampled_from([2, 12, 60]))
+@settings(max_examples=25, deadline=None)
+def test_blocks_are_judged_alike(seed: int, window: int, templates: int) -> None:
+    log = zipf(np.random.default_rng(seed), 2_000, templates)
+
+    def work() -> tuple[list[Verdict], bytes]:
+        stream = LogStream(replace(BLOCKS, window_size=window))
+        return feed(stream, log, cuts=[700, 701, 1_500]), stream.snapshot()
+
+    verdicts, _ = both(work)
+    assert len(verdicts) > 300
+
+
+@given(st.integers(0, 9), st.integers(1, 40))
+@settings(max_examples=20, deadline=None)
+def test_sessions_that_go_on_are_judged_alike(seed: int, pause: int) -> None:
+    rng = np.random.default_rng(seed)
+    events: list[int] = []
+    keys: list[bytes] = []
+    for number in rng.integers(0, 300, 900).tolist():
+        part = job(rng, broken=bool(rng.random() < 0.02))
+        events += part
+        keys += [b"job-%d" % number] * len(part)
+
+    def work() -> tuple[list[Verdict], bytes]:
+        stream = LogStream(SESSIONS)
+        cuts = range(pause, len(events), pause)
+        verdicts = feed(stream, events, sessions=keys, cuts=cuts, step_ns=SECOND_NS // 5)
+        return verdicts + stream.flush(), stream.snapshot()
+
+    verdicts, _ = both(work)
+    assert any(v.events_known for v in verdicts)
+
+
+def test_tables_that_grow_fill_and_fade_are_treated_alike() -> None:
+    rng = np.random.default_rng(4)
+    log = np.where(rng.random(60_000) < 0.3, rng.integers(0, 400, 60_000), rng.integers(0, 6, 60_000))
+
+    def work() -> tuple[list[Verdict], bytes]:
+        stream = LogStream(replace(BLOCKS, hop_size=3, window_size=3))
+        return feed(stream, log), stream.snapshot()
+
+    verdicts, _ = both(work)
+    assert len(verdicts) > UNITS_REMEMBERED_MAX  # so that counters were halved, too
+
+
+def test_units_of_whole_input_are_judged_alike_and_long_ones_too() -> None:
+    rng = np.random.default_rng(7)
+    sizes = [*rng.integers(1, 12, 400).tolist(), 300, 5, 129, 128, 127]
+    log = zipf(rng, sum(sizes), 30)
+    bounds = np.concatenate([[0], np.cumsum(sizes)])
+    lines = [line_of(int(t)) for t in log]
+    ends = np.cumsum([len(line) for line in lines])
+    starts = ends - [len(line) for line in lines]
+    units = Assembled(
+        [f"u{n}" for n in range(len(sizes))],
+        bounds,
+        bounds[:-1] + 1,
+        bounds[1:],
+        bounds[:-1] * SECOND_NS,
+        bounds[1:] * SECOND_NS,
+    )
+
+    def work() -> tuple[list[Verdict], bytes]:
+        stream = LogStream(replace(SESSIONS, baseline_units=50))
+        hashes = np.array([hash_of(int(t)) for t in log], np.uint64)
+        buffer = np.frombuffer(b"".join(lines), np.uint8)
+        return stream.add_units(units, hashes, buffer, starts, ends), stream.snapshot()
+
+    verdicts, _ = both(work)
+    assert [v.key for v in verdicts] == [f"u{n}" for n in range(50, len(sizes))]
+    assert [v.events for v in verdicts] == sizes[50:]

@@ -1,0 +1,172 @@
+"""The session store against a slow, obvious one, and its bounds."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from driftlock.core.log_settings import LogSettings
+from driftlock.core.log_units import Units
+from driftlock.core.session_kernel import CHUNK_BYTES, CHUNK_IDS, KEY_BYTES, SLOT_BYTES
+from driftlock.core.session_store import SessionStore
+
+LIMITS = LogSettings(
+    mode="session",
+    session_idle_ns=5,
+    session_events_max=20,
+    sessions_open_max=6,
+    sessions_bytes_max=4 * 1024,
+)
+Row = tuple[str, tuple[int, ...], int, int, int, bool]
+
+
+@dataclass
+class Session:
+    first: int
+    ids: list[int] = field(default_factory=list)
+    last: int = 0
+    touched: int = 0
+    known: int = 0
+    taught: bool = False
+
+
+class ObviousStore:
+    """Lists of keys, oldest first, and every rule written out."""
+
+    def __init__(self, limits: LogSettings) -> None:
+        self.limits = limits
+        self.sessions: dict[bytes, Session] = {}
+        self.open: list[bytes] = []
+        self.paused: list[bytes] = []
+        self.over: list[bytes] = []
+        self.judged: list[Row] = []
+
+    def bytes(self) -> int:
+        chunks = sum(-(-len(s.ids) // CHUNK_IDS) for s in self.sessions.values())
+        return len(self.sessions) * SLOT_BYTES + chunks * CHUNK_BYTES + len(self.open) * KEY_BYTES
+
+    def close(self, key: bytes, *, keep: bool) -> None:
+        session = self.sessions[key]
+        ids = tuple(session.ids)
+        self.judged.append((key.decode(), ids, session.first, session.last, session.known, session.taught))
+        self.open.remove(key)
+        if not keep:
+            del self.sessions[key]
+            return
+        session.known, session.taught = len(ids), ids[-1] % 3 == 0
+        (self.over if ids[-1] % 2 == 0 else self.paused).append(key)
+
+    def event(self, key: bytes, template: int, position: int, now: int) -> None:
+        session = self.sessions.get(key)
+        new, opens = session is None, key not in self.open
+        begins = session is None or len(session.ids) % CHUNK_IDS == 0
+        need = SLOT_BYTES * new + KEY_BYTES * opens + CHUNK_BYTES * begins
+        crowded = opens and len(self.open) >= self.limits.sessions_open_max
+        if crowded or (need and self.bytes() + need > self.limits.sessions_bytes_max):
+            if len(self.open) >= self.limits.sessions_open_max:
+                self.close(self.open[0], keep=True)
+            most = SLOT_BYTES + KEY_BYTES + CHUNK_BYTES
+            while self.bytes() + most > self.limits.sessions_bytes_max:
+                if not self.paused and not self.over:
+                    self.close(self.open[0], keep=True)
+                del self.sessions[(self.over or self.paused).pop(0)]
+            self.event(key, template, position, now)
+            return
+        session = self.sessions.setdefault(key, Session(position))
+        for place in (self.open, self.paused, self.over):
+            if key in place:
+                place.remove(key)
+        self.open.append(key)
+        session.ids.append(template)
+        session.last, session.touched = position, now
+        if len(session.ids) >= self.limits.session_events_max:
+            self.close(key, keep=False)
+
+    def idle(self, now: int) -> None:
+        while self.open and now - self.sessions[self.open[0]].touched >= self.limits.session_idle_ns:
+            self.close(self.open[0], keep=True)
+
+
+def take(store: SessionStore, units: Units | None, judged: list[Row]) -> None:
+    """Judges units as `ObviousStore.close` does."""
+    if units is None:
+        return
+    last = np.array([units.ids_of(row)[-1] for row in range(len(units))])
+    for row, key in enumerate(units.keys):
+        ids = tuple(units.ids_of(row).tolist())
+        span = int(units.first[row]), int(units.last[row])
+        judged.append((key, ids, *span, int(units.known[row]), bool(units.taught[row])))
+    store.settle(units, last % 3 == 0, last % 2 == 0, np.zeros(len(units), np.bool_))
+
+
+def feed(store: SessionStore, events: list[tuple[int, int, int]], judged: list[Row], first: int = 0) -> None:
+    ids = np.array([template for _, template, _ in events], np.int32)
+    keys = [b"key-%d" % key if key else b"" for key, _, _ in events]
+    at = np.arange(first, first + len(events))
+    for units in store.add(ids, keys, at, at * 10, now_ns=events[0][2]):
+        take(store, units, judged)
+
+
+calls = st.lists(
+    st.tuples(st.lists(st.tuples(st.integers(0, 30), st.integers(1, 400)), min_size=1), st.integers(0, 6)),
+    min_size=1,
+    max_size=30,
+)
+
+
+@given(calls)
+@settings(max_examples=150, deadline=None)
+def test_it_does_what_the_obvious_store_does_and_survives_a_restart(batches: list[Any]) -> None:
+    obvious, store = ObviousStore(LIMITS), SessionStore(LIMITS)
+    judged: list[Row] = []
+    now = position = 0
+    for batch, wait in batches:
+        now += wait
+        obvious.idle(now)
+        take(store, store.idle(now), judged)
+        for offset, (key, template) in enumerate(batch):
+            if key:
+                obvious.event(b"key-%d" % key, template, position + offset, now)
+        feed(store, [(key, template, now) for key, template in batch], judged, position)
+        position += len(batch)
+        assert judged == obvious.judged
+        assert (store.open, store.kept) == (len(obvious.open), len(obvious.paused) + len(obvious.over))
+        named = {template for key in obvious.open for template in obvious.sessions[key].ids}
+        assert set(store.ids_in_use().tolist()) == named
+        twin = SessionStore(LIMITS)
+        twin.load(store.state())
+        assert twin.state() == store.state()
+        store = twin
+
+
+@given(st.lists(st.integers(1, 30), max_size=6))
+@settings(max_examples=30, deadline=None)
+def test_judged_sessions_that_name_an_evicted_template_are_forgotten(gone: list[int]) -> None:
+    store = SessionStore(replace(LIMITS, sessions_open_max=100, sessions_bytes_max=64 * 1024))
+    judged: list[Row] = []
+    feed(store, [(1 + n % 25, 1 + (n * 7) % 30, 1) for n in range(75)], judged)
+    take(store, store.idle(100), judged)
+    held = {key for key, ids, *_ in judged if not set(ids) & set(gone)}
+    assert store.kept == 25
+    store.forget(gone)
+    assert store.kept == len(held)
+    feed(store, [(int(key.removeprefix("key-")), 1, 101) for key, *_ in judged], again := [])
+    take(store, store.flush(), again)
+    assert {key for key, _, _, _, known, _ in again if known} == held
+
+
+def test_the_bytes_held_are_bounded_under_a_flood_of_keys() -> None:
+    limits = LogSettings(mode="session")
+    store = SessionStore(limits)
+    judged: list[Row] = []
+    rng = np.random.default_rng(3)
+    for now in range(60):
+        keys, templates = rng.integers(1, 50_000, 1_000).tolist(), rng.integers(1, 500, 1_000).tolist()
+        feed(store, [(k, t, now) for k, t in zip(keys, templates, strict=True)], judged, now * 1_000)
+    assert len(judged) > 10_000
+    assert store.nbytes <= 1.1 * limits.sessions_bytes_max  # arrays grow in steps
+    assert store.crowded_out > 0
