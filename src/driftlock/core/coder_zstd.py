@@ -61,6 +61,11 @@ def byte_entropy(data: bytes) -> float:
     return bits / max(len(data), 1)
 
 
+def ncd_of(cx: int, cy: int, cxy: int) -> float:
+    """The NCD of two texts by the sizes of their frames, and of the frame of both together."""
+    return max((cxy - min(cx, cy)) / max(cx, cy), 0.0)
+
+
 def measures(window: bytes, references: Sequence[bytes]) -> Measures:
     """Sizes, ratios and entropies of a window beside the nearest of the baseline references.
 
@@ -77,7 +82,7 @@ def _compare(coder: ZstdCoder, window: bytes, reference: bytes) -> Measures:
     x, y = reference[:length], window[:length]
     cx, cy, cxy = coder.size(x), coder.size(y), coder.size(x + y)
     return Measures(
-        ncd=max((cxy - min(cx, cy)) / max(cx, cy), 0.0),
+        ncd=ncd_of(cx, cy, cxy),
         compression_baseline=cx,
         compression_window=cy,
         compression_combined=cxy,

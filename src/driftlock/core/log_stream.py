@@ -19,6 +19,7 @@ import numpy.typing as npt
 from driftlock.core.calibration import Calibration
 from driftlock.core.coder import CodedUnit, Part, coded_unit
 from driftlock.core.coder_zstd import ZstdCoder, measures
+from driftlock.core.combination import of_verdict
 from driftlock.core.decision import Decision, Evidence
 from driftlock.core.explanation import Explained, Explainer, Significance
 from driftlock.core.log_baseline import Baseline, StoredBaseline
@@ -26,6 +27,7 @@ from driftlock.core.log_model import Assessment, LogModel
 from driftlock.core.log_settings import LogSettings
 from driftlock.core.log_units import BlockAssembler, IdUnit, SessionAssembler
 from driftlock.core.packing import compress, decompress, pack, pack_array, unpack, unpack_array
+from driftlock.core.permutation import permutation_test, seed_of, told
 from driftlock.core.severity import severity_of
 from driftlock.core.templates import TemplateTable
 from driftlock.core.verdict import Verdict, WarmUp
@@ -313,7 +315,10 @@ class LogStream:
             Evidence(score, p_value, reached == 0, cause, now_ns, unseen=bool(unseen))
         )
         told = (
-            self._tell(Significance(score, p_value, self._calibration.size, reached, self._usual()))
+            self._tell(
+                Significance(score, p_value, self._calibration.size, reached, self._usual()),
+                seed_of(self.baseline_ref, self._window[0].first, unit.last),
+            )
             if alarm
             else {}
         )
@@ -337,7 +342,7 @@ class LogStream:
     def _usual(self) -> float:
         return self._calibration.quantile(0.5)
 
-    def _tell(self, facts: Significance) -> dict[str, Any]:
+    def _tell(self, facts: Significance, seed: str) -> dict[str, Any]:
         """The costly parts of a verdict: explanation, measures, severity."""
         assert self._baseline is not None
         baseline = self._baseline.load()
@@ -352,6 +357,7 @@ class LogStream:
             "bits_alone": ZstdCoder().code_length_bits(text),
             "version": ZstdCoder.version,
         }
+        detail["significance"] = self._significance(facts, baseline, seed)
         return {
             "severity": severity_of(
                 facts.score, usual=facts.usual_score, high=self._calibration.quantile(0.99)
@@ -359,6 +365,17 @@ class LogStream:
             "measures": measures(text or b"\n", references or [b"\n"]),
             "explanation": explainer.sentence(blocks, facts),
             "detail": detail,
+        }
+
+    def _significance(self, facts: Significance, baseline: Baseline, seed: str) -> dict[str, Any]:
+        window = [b"\n".join(self._templates.text(t) for t in b.unit.ids.tolist()) for b in self._recent]
+        units = [baseline.text(unit) for unit in range(len(baseline.units))]
+        permuted = permutation_test(window, units, seed=seed)
+        return {
+            "p_conformal": facts.p_value,
+            "p_permutation": permuted.p_value,
+            "p_combined": of_verdict(facts.p_value, permuted.p_value),
+            "permutation": told(permuted),
         }
 
     def snapshot(self) -> bytes:
