@@ -80,6 +80,13 @@ class Decision:
         self._open = self._episodes
         return True
 
+    def spend(self) -> bool:
+        """Draws one alarm of another kind on the budget; False, and nothing is drawn, when it is empty."""
+        if self._tokens < 1:
+            return False
+        self._tokens -= 1
+        return True
+
     def _calm(self) -> None:
         self._quiet += 1
         if self._quiet >= EPISODE_QUIET_UNITS:

@@ -21,7 +21,8 @@ from driftlock.core.coder import CodedUnit, Part, coded_unit
 from driftlock.core.coder_zstd import ZstdCoder, measures
 from driftlock.core.combination import of_verdict
 from driftlock.core.decision import Decision, Evidence
-from driftlock.core.explanation import Explained, Explainer, Significance
+from driftlock.core.edetector import Drift, DriftDetector
+from driftlock.core.explanation import Explained, Explainer, Significance, drift_detail, drift_sentence
 from driftlock.core.log_baseline import Baseline, StoredBaseline
 from driftlock.core.log_model import Assessment, LogModel
 from driftlock.core.log_settings import LogSettings
@@ -34,7 +35,7 @@ from driftlock.core.verdict import Verdict, WarmUp
 
 __all__ = ["LogSettings", "LogStream", "UnitOf"]
 
-SNAPSHOT_FORMAT = 1
+SNAPSHOT_FORMAT = 2
 BLOCKS_EXPLAINED_MAX = 32
 """Of a window of more blocks than this, only the last ones are kept for explanation."""
 
@@ -78,6 +79,7 @@ class LogStream:
             alert_budget=settings.alert_budget,
             episodes=settings.mode == "block",
         )
+        self._drift = DriftDetector(alert_budget=settings.alert_budget)
         self._blocks = BlockAssembler(settings.hop_size)
         self._sessions = SessionAssembler(settings)
         self._marks = np.zeros(self._templates.capacity, np.int32)
@@ -217,6 +219,7 @@ class LogStream:
             self._model,
             self._calibration,
             self._decision,
+            self._drift,
             self._blocks,
             self._sessions,
         )
@@ -314,15 +317,17 @@ class LogStream:
         alarm = self._decision.decide(
             Evidence(score, p_value, reached == 0, cause, now_ns, unseen=bool(unseen))
         )
+        oldest = self._window[0]
+        drift = self._drifted(p_value, oldest, alarm, now_ns)
         told = (
             self._tell(
                 Significance(score, p_value, self._calibration.size, reached, self._usual()),
-                seed_of(self.baseline_ref, self._window[0].first, unit.last),
+                seed_of(self.baseline_ref, oldest.first, unit.last),
+                drift,
             )
-            if alarm
+            if alarm or drift
             else {}
         )
-        oldest = self._window[0]
         return Verdict(
             key=unit.key if len(self._window) == 1 else f"{oldest.key} to {unit.key.removeprefix('block ')}",
             first=oldest.first,
@@ -334,15 +339,25 @@ class LogStream:
             p_value=p_value,
             surprise_bits=sum(span.surprise_bits for span in self._window),
             calibration_size=self._calibration.size,
-            alarm=alarm,
+            alarm=alarm or drift is not None,
+            kind="drift" if drift else "unit",
             baseline_ref=self.baseline_ref,
             **told,
         )
 
+    def _drifted(self, p_value: float, oldest: _Span, alarm: bool, now_ns: int) -> Drift | None:
+        """The lasting change that is told with this unit, if any: in its alarm, or in one of its own."""
+        blocks = self._settings.blocks_per_window
+        if self._units_seen % blocks == 0:  # windows between overlap
+            self._drift.update(p_value, first=oldest.first, first_time_ns=oldest.first_time_ns, now_ns=now_ns)
+            if self._drift.due and (alarm or self._decision.spend()):
+                return self._drift.tell(silent=self._settings.calibration_max // blocks)
+        return None
+
     def _usual(self) -> float:
         return self._calibration.quantile(0.5)
 
-    def _tell(self, facts: Significance, seed: str) -> dict[str, Any]:
+    def _tell(self, facts: Significance, seed: str, drift: Drift | None) -> dict[str, Any]:
         """The costly parts of a verdict: explanation, measures, severity."""
         assert self._baseline is not None
         baseline = self._baseline.load()
@@ -358,12 +373,16 @@ class LogStream:
             "version": ZstdCoder.version,
         }
         detail["significance"] = self._significance(facts, baseline, seed)
+        sentence = explainer.sentence(blocks, facts)
+        if drift:
+            detail["drift"] = drift_detail(drift)
+            sentence = f"{drift_sentence(drift)} {sentence}"
         return {
             "severity": severity_of(
                 facts.score, usual=facts.usual_score, high=self._calibration.quantile(0.99)
             ),
             "measures": measures(text or b"\n", references or [b"\n"]),
-            "explanation": explainer.sentence(blocks, facts),
+            "explanation": sentence,
             "detail": detail,
         }
 
@@ -387,6 +406,7 @@ class LogStream:
             "model": self._model.state(),
             "calibration": self._calibration.state(),
             "decision": self._decision.state(),
+            "drift": self._drift.state(),
             "blocks": self._blocks.state(),
             "sessions": self._sessions.state(),
             "warming": [_unit_state(unit) for unit in self._warming],
@@ -418,6 +438,7 @@ class LogStream:
         self._model.load(state["model"])
         self._calibration.load(state["calibration"])
         self._decision.load(state["decision"])
+        self._drift.load(state["drift"])
         self._blocks.load(state["blocks"])
         self._sessions.load(state["sessions"])
         self._marks = np.zeros(len(self._model.presence.df), np.int32)

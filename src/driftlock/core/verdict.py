@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 Severity = Literal["critical", "high", "medium", "low"]
+Kind = Literal["unit", "drift"]
 Phase = Literal["learning", "calibrating", "ready"]
 
 
@@ -59,8 +60,9 @@ class Verdict:
 
     `score` is higher for stranger units; `p_value` is its conformal tail probability under the null that
     the unit is exchangeable with the calibration units, never 0. `surprise_bits` is the unit's conditional
-    code length. `alarm` is the decision. The costly parts (`measures`, `explanation`, `detail`) are there
-    only when `alarm` is true or when they were asked for.
+    code length. `alarm` is the decision; its `kind` is drift when it tells that the stream has changed and
+    stays changed, with the unit as an example. The costly parts (`measures`, `explanation`, `detail`) are
+    there only when `alarm` is true or when they were asked for.
     """
 
     key: str
@@ -74,6 +76,7 @@ class Verdict:
     surprise_bits: float
     calibration_size: int
     alarm: bool
+    kind: Kind = "unit"
     severity: Severity = "low"
     baseline_ref: str = ""
     measures: Measures | None = None
