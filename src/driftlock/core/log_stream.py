@@ -18,7 +18,8 @@ import numpy.typing as npt
 
 from driftlock.core.calibration import Calibration
 from driftlock.core.coder import CodedUnit, Part, coded_unit
-from driftlock.core.coder_zstd import ZstdCoder, measures
+from driftlock.core.coder_bytes import ByteCoder, byte_coder
+from driftlock.core.coder_zstd import measures
 from driftlock.core.combination import of_verdict
 from driftlock.core.decision import Decision, Evidence
 from driftlock.core.edetector import Drift, DriftDetector
@@ -366,13 +367,15 @@ class LogStream:
         text = b"\n".join(self._templates.text(t) for block in blocks for t in block.unit.ids.tolist())
         references = baseline.references(len(text))
         detail = explainer.detail(blocks, facts.score)
-        primed = ZstdCoder(b"\n".join(baseline.references(8 * 1024)))
-        detail["zstd"] = {
+        coder_of = byte_coder(self._settings.byte_coder)
+        primed, coder = coder_of(b"\n".join(baseline.references(8 * 1024))), coder_of(b"")
+        detail["text"] = {
             "bits_given_baseline": primed.code_length_bits(text),
-            "bits_alone": ZstdCoder().code_length_bits(text),
-            "version": ZstdCoder.version,
+            "bits_alone": coder.code_length_bits(text),
+            "coder": coder.name,
+            "version": coder.version,
         }
-        detail["significance"] = self._significance(facts, baseline, seed)
+        detail["significance"] = self._significance(facts, baseline, seed, coder)
         sentence = explainer.sentence(blocks, facts)
         if drift:
             detail["drift"] = drift_detail(drift)
@@ -381,15 +384,17 @@ class LogStream:
             "severity": severity_of(
                 facts.score, usual=facts.usual_score, high=self._calibration.quantile(0.99)
             ),
-            "measures": measures(text or b"\n", references or [b"\n"]),
+            "measures": measures(text or b"\n", references or [b"\n"], coder=coder),
             "explanation": sentence,
             "detail": detail,
         }
 
-    def _significance(self, facts: Significance, baseline: Baseline, seed: str) -> dict[str, Any]:
+    def _significance(
+        self, facts: Significance, baseline: Baseline, seed: str, coder: ByteCoder
+    ) -> dict[str, Any]:
         window = [b"\n".join(self._templates.text(t) for t in b.unit.ids.tolist()) for b in self._recent]
         units = [baseline.text(unit) for unit in range(len(baseline.units))]
-        permuted = permutation_test(window, units, seed=seed)
+        permuted = permutation_test(window, units, seed=seed, coder=coder)
         return {
             "p_conformal": facts.p_value,
             "p_permutation": permuted.p_value,

@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from itertools import chain, islice
 from typing import Any
 
+from driftlock.core.coder_bytes import ByteCoder
 from driftlock.core.coder_zstd import ZstdCoder, ncd_of
 
 PERMUTATIONS_MAX = 199
@@ -49,6 +50,7 @@ class Permuted:
     units: int
     window_units: int
     seed: str
+    coder: str
 
 
 def told(outcome: Permuted) -> dict[str, Any]:
@@ -61,7 +63,7 @@ def told(outcome: Permuted) -> dict[str, Any]:
         "window_units": outcome.window_units,
         "rule": RULE,
         "seed": outcome.seed,
-        "coder": f"{ZstdCoder.name} {ZstdCoder.version}",
+        "coder": outcome.coder,
     }
 
 
@@ -94,20 +96,24 @@ def seed_of(baseline_ref: str, first: int, last: int) -> str:
     return hashlib.sha256(f"permutation\0{baseline_ref}\0{first}\0{last}".encode()).hexdigest()
 
 
-def permutation_test(window: Sequence[bytes], baseline: Sequence[bytes], *, seed: str) -> Permuted:
+def permutation_test(
+    window: Sequence[bytes], baseline: Sequence[bytes], *, seed: str, coder: ByteCoder | None = None
+) -> Permuted:
     """Tests whether the window's units are exchangeable with the baseline's.
 
     `window` and `baseline` are canonical texts of units, at least one each. Every text counts by its first
     `WINDOW_BYTES_MAX` / len(window) bytes, whichever side it stands on.
+    `coder` compresses (without it, zstd).
 
     >>> normal = [b"started job\\nfinished job %d" % (n % 3) for n in range(60)]
     >>> permutation_test([b"out of memory: killed process"], normal, seed="7").p_value < 0.05
     True
     """
+    coder = coder or ZstdCoder()
     step = max(WINDOW_BYTES_MAX // len(window), UNIT_BYTES_MIN)
     taken = [baseline[place] for place in _evenly(len(baseline), POOL_UNITS_MAX)]
     pool = [text[:step] for text in (*window, *taken)]
-    statistic = _matched_ncd(pool, len(window))
+    statistic = _matched_ncd(pool, len(window), coder)
     others = shuffled(len(taken), Draws(seed + " reference"))
     observed = statistic(chain(range(len(window)), (len(window) + place for place in others)))
     drawn, reached = sequential(statistic, observed, len(pool), seed=seed)
@@ -119,6 +125,7 @@ def permutation_test(window: Sequence[bytes], baseline: Sequence[bytes], *, seed
         units=len(pool),
         window_units=len(window),
         seed=seed,
+        coder=f"{coder.name} {coder.version}",
     )
 
 
@@ -143,8 +150,7 @@ def shuffled(n: int, draws: Draws) -> Iterator[int]:
         yield items[at]
 
 
-def _matched_ncd(pool: Sequence[bytes], window_units: int) -> Statistic:
-    coder = ZstdCoder()
+def _matched_ncd(pool: Sequence[bytes], window_units: int, coder: ByteCoder) -> Statistic:
 
     def statistic(order: Iterator[int]) -> float:
         window = b"\n".join(pool[unit] for unit in islice(order, window_units))
