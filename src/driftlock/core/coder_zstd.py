@@ -9,13 +9,16 @@ of matched size: with unequal ones it measures little but size. Costly: for unit
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 import zstandard
 
 from driftlock.core.logarithm import log2
 from driftlock.core.verdict import Measures
+
+if TYPE_CHECKING:
+    from driftlock.core.coder_bytes import ByteCoder
 
 LEVEL = 9
 DICTIONARY_BYTES_MAX = 64 * 1024
@@ -61,23 +64,29 @@ def byte_entropy(data: bytes) -> float:
     return bits / max(len(data), 1)
 
 
-def measures(window: bytes, references: Sequence[bytes]) -> Measures:
+def ncd_of(cx: int, cy: int, cxy: int) -> float:
+    """The NCD of two texts by the sizes of their frames, and of the frame of both together."""
+    return max((cxy - min(cx, cy)) / max(cx, cy), 0.0)
+
+
+def measures(window: bytes, references: Sequence[bytes], *, coder: ByteCoder | None = None) -> Measures:
     """Sizes, ratios and entropies of a window beside the nearest of the baseline references.
 
     Each reference is cut to the window's length or, if it is shorter, the window to the reference's, so that
     the NCD compares inputs of one size. `references` and `window` must not be empty.
+    `coder` compresses (without it, zstd).
     """
-    coder = ZstdCoder()
+    coder = coder or ZstdCoder()
     compared = [_compare(coder, window, reference) for reference in references]
     return min(compared, key=lambda m: m.ncd)
 
 
-def _compare(coder: ZstdCoder, window: bytes, reference: bytes) -> Measures:
+def _compare(coder: ByteCoder, window: bytes, reference: bytes) -> Measures:
     length = min(len(window), len(reference))
     x, y = reference[:length], window[:length]
     cx, cy, cxy = coder.size(x), coder.size(y), coder.size(x + y)
     return Measures(
-        ncd=max((cxy - min(cx, cy)) / max(cx, cy), 0.0),
+        ncd=ncd_of(cx, cy, cxy),
         compression_baseline=cx,
         compression_window=cy,
         compression_combined=cxy,

@@ -80,6 +80,13 @@ class Decision:
         self._open = self._episodes
         return True
 
+    def spend(self) -> bool:
+        """Draws one alarm of another kind on the budget; False, and nothing is drawn, when it is empty."""
+        if self._tokens < 1:
+            return False
+        self._tokens -= 1
+        return True
+
     def pass_over(self, units: int, highest: float) -> None:
         """What `decide` does for so many units in a row that do not reach the threshold."""
         self._units += units

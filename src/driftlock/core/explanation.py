@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from driftlock.core.coder import BIT_GRID, CodedUnit
+from driftlock.core.edetector import UNUSUAL_P, Drift
 from driftlock.core.log_baseline import Baseline
 from driftlock.core.log_model import Assessment, LogModel
 from driftlock.core.logarithm import log2
@@ -169,6 +170,31 @@ class Explainer:
     def _short(self, template: int) -> str:
         text = self._text(template)
         return text if len(text) <= SENTENCE_LINE_CHARS_MAX else text[: SENTENCE_LINE_CHARS_MAX - 1] + "…"
+
+
+def drift_sentence(drift: Drift) -> str:
+    """One plain sentence: that the stream has changed, by how much, and what to do if it should have."""
+    return (
+        f"This stream has changed and stays so: for about {drift.updates} units, {drift.unusual} of the last "
+        f"{drift.recent} were unusual (p ≤ {UNUSUAL_P}) where {UNUSUAL_P * drift.recent:.0f} are expected; "
+        f"if it should be like this, refresh its baseline. The latest of them:"
+    )
+
+
+def drift_detail(drift: Drift) -> dict[str, Any]:
+    """The same in structure, JSON-serialisable."""
+    return {
+        "since_position": drift.first,
+        "since_time_ns": drift.first_time_ns,
+        "units": drift.updates,
+        "recent_unusual": drift.unusual,
+        "recent": drift.recent,
+        "unusual_p": UNUSUAL_P,
+        "evidence": drift.evidence,
+        "threshold": drift.threshold,
+        "memory": drift.memory,
+        "offer": "refresh the baseline",
+    }
 
 
 def _bits_by_template(blocks: Sequence[Explained]) -> tuple[dict[int, float], dict[str, float]]:

@@ -6,6 +6,8 @@ import math
 from dataclasses import dataclass
 from typing import Literal
 
+from driftlock.core.coder_bytes import NAMES, ByteCoderName
+
 UNITS_BEFORE_VERDICT_MIN = 40
 """Units a baseline holds at least, whatever its size in events: fewer make no calibration set."""
 UNITS_BEFORE_VERDICT_MAX = 200
@@ -31,7 +33,8 @@ class LogSettings:
     passed without another or at `session_events_max`; if it goes on it is judged again as a whole, as
     long as `sessions_bytes_max` leaves room to remember it. The baseline is complete at 40 sessions with
     together `baseline_size` events, or at 200. `baseline_units` replaces these rules by a number of units.
-    `alert_budget` bounds the alarms a week of the stream's clock; it may be infinite.
+    `alert_budget` bounds the alarms a week of the stream's clock; it may be infinite. `byte_coder` measures
+    the text of what alarms, and decides nothing.
     """
 
     mode: Literal["block", "session"] = "block"
@@ -46,10 +49,13 @@ class LogSettings:
     sessions_bytes_max: int = SESSIONS_BYTES_MAX
     calibration_max: int = CALIBRATION_SCORES_MAX
     baseline_units: int | None = None
+    byte_coder: ByteCoderName = "zstd"
 
     def __post_init__(self) -> None:
         if self.mode not in ("block", "session"):
             raise ValueError(f"mode is block or session, not {self.mode!r}")
+        if self.byte_coder not in NAMES:
+            raise ValueError(f"byte_coder is one of {', '.join(NAMES)}, not {self.byte_coder!r}")
         if not self.baseline_size >= self.window_size >= self.hop_size >= 1:
             raise ValueError("baseline_size ≥ window_size ≥ hop_size ≥ 1 must hold")
         if not 0.0 < self.p_value_threshold < 1.0:

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import count, repeat
 from typing import Any
 
 import numpy as np
@@ -18,9 +19,12 @@ import numpy.typing as npt
 
 from driftlock.core.calibration import Calibration
 from driftlock.core.coder import CodedUnit, Part, coded_unit
-from driftlock.core.coder_zstd import ZstdCoder, measures
+from driftlock.core.coder_bytes import ByteCoder, byte_coder
+from driftlock.core.coder_zstd import measures
+from driftlock.core.combination import of_verdict
 from driftlock.core.decision import Decision, Evidence
-from driftlock.core.explanation import Explained, Explainer, Significance
+from driftlock.core.edetector import Drift, DriftDetector
+from driftlock.core.explanation import Explained, Explainer, Significance, drift_detail, drift_sentence
 from driftlock.core.log_baseline import Baseline, StoredBaseline
 from driftlock.core.log_model import Assessment, LogModel
 from driftlock.core.log_run import (
@@ -38,6 +42,7 @@ from driftlock.core.log_run import (
 from driftlock.core.log_settings import LogSettings
 from driftlock.core.log_units import BlockAssembler, Units, Waiting
 from driftlock.core.packing import compress, decompress, pack, pack_array, unpack, unpack_array
+from driftlock.core.permutation import permutation_test, seed_of, told
 from driftlock.core.session_store import SessionStore
 from driftlock.core.severity import severity_of
 from driftlock.core.templates import IdArray, Pinned, TemplateTable
@@ -125,6 +130,7 @@ class LogStream:
             alert_budget=settings.alert_budget,
             episodes=settings.mode == "block",
         )
+        self._drift = DriftDetector(alert_budget=settings.alert_budget)
         self._blocks = BlockAssembler(settings.hop_size)
         self._sessions = SessionStore(settings)
         self._marks = np.zeros(self._templates.capacity, np.int32)
@@ -255,6 +261,7 @@ class LogStream:
             self._model,
             self._calibration,
             self._decision,
+            self._drift,
             self._blocks,
             self._sessions,
             self._warming,
@@ -302,7 +309,7 @@ class LogStream:
                     before=[span.score for span in self._window][1:],
                 )
             if stop > row:
-                verdicts += self._passed(units, row, stop, found)
+                verdicts += self._passed(units, row, stop, found, now_ns)
                 judged.note(units, row, stop, found)
                 self._units_seen += stop - row
             if stop < len(units):
@@ -319,7 +326,7 @@ class LogStream:
     def _in_blocks(self) -> bool:
         return self._settings.blocks_per_window > 1
 
-    def _passed(self, units: Units, low: int, high: int, found: Found) -> list[Verdict]:
+    def _passed(self, units: Units, low: int, high: int, found: Found, now_ns: int | Int64s) -> list[Verdict]:
         """The verdicts on units that the kernel took, none of which reached the threshold."""
         windows, surprises = _windows(list(self._window)[1:], units, low, high, found)
         highest = float(found.bits[low:high, WINDOW].max())
@@ -332,12 +339,17 @@ class LogStream:
             )
         scores, reached = found.bits[low:high, WINDOW].tolist(), found.reached[low:high].tolist()
         known, ref = units.known[low:high].tolist(), self.baseline_ref
-        return [
-            Verdict(*span, score, (1 + r) / (1 + size), surprise, size, False, before, "low", ref)
+        verdicts = [
+            Verdict(*span, score, (1 + r) / (1 + size), surprise, size, False, before, "unit", "low", ref)
             for span, surprise, score, (r, size), before in zip(
                 windows, surprises, scores, reached, known, strict=True
             )
         ]
+        clocks = repeat(now_ns) if isinstance(now_ns, int) else now_ns[low:high].tolist()
+        for number, verdict, clock in zip(count(self._units_seen + 1), verdicts, clocks, strict=False):
+            if not verdict.events_known and self._is_whole_window(number):
+                self._note_drift(verdict.p_value, verdict.first, verdict.first_time_ns, clock)
+        return verdicts
 
     def _single(self, units: Units, row: int, judged: _Judged, now_ns: int, *, known: int | None) -> Verdict:
         """One unit by the plain methods; `known` is 0 when what was learned of it is taken back already."""
@@ -422,12 +434,19 @@ class LogStream:
             self._decision.observe(evidence)
         else:
             alarm = self._decision.decide(evidence)
+        oldest, number = self._window[0], self._units_seen + 1
+        if not units.known[row] and self._is_whole_window(number):
+            self._note_drift(p_value, oldest.first, oldest.first_time_ns, now_ns)
+        drift = self._drifted(alarm)
         told = (
-            self._tell(Significance(score, p_value, self._calibration.size, reached, self._usual()))
-            if alarm
+            self._tell(
+                Significance(score, p_value, self._calibration.size, reached, self._usual()),
+                seed_of(self.baseline_ref, oldest.first, int(units.last[row])),
+                drift,
+            )
+            if alarm or drift
             else {}
         )
-        oldest = self._window[0]
         return Verdict(
             key=_window_key(oldest.key, units.keys[row]) if self._in_blocks else units.keys[row],
             first=oldest.first,
@@ -439,16 +458,30 @@ class LogStream:
             p_value=p_value,
             surprise_bits=sum(span.surprise_bits for span in self._window),
             calibration_size=self._calibration.size,
-            alarm=alarm,
+            alarm=alarm or drift is not None,
             events_known=int(units.known[row]),
+            kind="drift" if drift else "unit",
             baseline_ref=self.baseline_ref,
             **told,
         )
 
+    def _note_drift(self, p_value: float, first: int, first_time_ns: int, now_ns: int) -> None:
+        self._drift.update(p_value, first=first, first_time_ns=first_time_ns, now_ns=now_ns)
+
+    def _is_whole_window(self, number: int) -> bool:
+        """Whether the window that ends with the stream's n-th unit shares no unit with the last such one."""
+        return number % self._settings.blocks_per_window == 0
+
+    def _drifted(self, alarm: bool) -> Drift | None:
+        """The lasting change that is told with this unit, if any: in its alarm, or in one of its own."""
+        if self._drift.due and (alarm or self._decision.spend()):
+            return self._drift.tell(silent=self._settings.calibration_max // self._settings.blocks_per_window)
+        return None
+
     def _usual(self) -> float:
         return self._calibration.quantile(0.5)
 
-    def _tell(self, facts: Significance) -> dict[str, Any]:
+    def _tell(self, facts: Significance, seed: str, drift: Drift | None) -> dict[str, Any]:
         """The costly parts of a verdict: explanation, measures, severity."""
         assert self._baseline is not None
         baseline = self._baseline.load()
@@ -457,19 +490,39 @@ class LogStream:
         text = b"\n".join(self._templates.text(t) for block in blocks for t in block.unit.ids.tolist())
         references = baseline.references(len(text))
         detail = explainer.detail(blocks, facts.score)
-        primed = ZstdCoder(b"\n".join(baseline.references(8 * 1024)))
-        detail["zstd"] = {
+        coder_of = byte_coder(self._settings.byte_coder)
+        primed, coder = coder_of(b"\n".join(baseline.references(8 * 1024))), coder_of(b"")
+        detail["text"] = {
             "bits_given_baseline": primed.code_length_bits(text),
-            "bits_alone": ZstdCoder().code_length_bits(text),
-            "version": ZstdCoder.version,
+            "bits_alone": coder.code_length_bits(text),
+            "coder": coder.name,
+            "version": coder.version,
         }
+        detail["significance"] = self._significance(facts, baseline, seed, coder)
+        sentence = explainer.sentence(blocks, facts)
+        if drift:
+            detail["drift"] = drift_detail(drift)
+            sentence = f"{drift_sentence(drift)} {sentence}"
         return {
             "severity": severity_of(
                 facts.score, usual=facts.usual_score, high=self._calibration.quantile(0.99)
             ),
-            "measures": measures(text or b"\n", references or [b"\n"]),
-            "explanation": explainer.sentence(blocks, facts),
+            "measures": measures(text or b"\n", references or [b"\n"], coder=coder),
+            "explanation": sentence,
             "detail": detail,
+        }
+
+    def _significance(
+        self, facts: Significance, baseline: Baseline, seed: str, coder: ByteCoder
+    ) -> dict[str, Any]:
+        window = [b"\n".join(self._templates.text(t) for t in b.unit.ids.tolist()) for b in self._recent]
+        units = [baseline.text(unit) for unit in range(len(baseline.units))]
+        permuted = permutation_test(window, units, seed=seed, coder=coder)
+        return {
+            "p_conformal": facts.p_value,
+            "p_permutation": permuted.p_value,
+            "p_combined": of_verdict(facts.p_value, permuted.p_value),
+            "permutation": told(permuted),
         }
 
     def snapshot(self) -> bytes:
@@ -481,6 +534,7 @@ class LogStream:
             "model": self._model.state(),
             "calibration": self._calibration.state(),
             "decision": self._decision.state(),
+            "drift": self._drift.state(),
             "blocks": self._blocks.state(),
             "sessions": self._sessions.state(),
             "warming": self._warming.whole().state() if self._warming.units else None,
@@ -512,6 +566,7 @@ class LogStream:
         self._model.load(state["model"])
         self._calibration.load(state["calibration"])
         self._decision.load(state["decision"])
+        self._drift.load(state["drift"])
         self._blocks.load(state["blocks"])
         self._sessions.load(state["sessions"])
         self._marks = np.zeros(len(self._model.presence.df), np.int32)

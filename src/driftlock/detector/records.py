@@ -44,7 +44,7 @@ def to_row(finding: Finding, *, partition: int) -> NewAnomaly:
         partition=partition,
         detector_version=__version__,
         config_version=finding.config_version,
-        tags=[],
+        tags=["drift"] if verdict.kind == "drift" else [],
         metadata=_metadata(finding),
         trace_ids=list(finding.trace_ids),
         **_measures(verdict.measures),
@@ -55,6 +55,7 @@ def _metadata(finding: Finding) -> dict[str, Any]:
     verdict = finding.verdict
     return {
         **finding.metadata,
+        "kind": verdict.kind,
         "unit": verdict.key,
         "events": verdict.events,
         "score": verdict.score,

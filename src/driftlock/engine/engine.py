@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import accumulate
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -29,6 +30,7 @@ from driftlock.engine.registry import (
 )
 from driftlock.engine.runs import ROW_BITS, Message, Origins, second_of
 from driftlock.engine.settings import EngineSettings
+from driftlock.engine.tally import HourTally
 from driftlock.signals.batch import LogBatch, PointBatch, Signal, SpanBatch, StreamKey
 from driftlock.signals.logs import decode_logs, decode_logs_together
 from driftlock.signals.points import decode_points
@@ -36,11 +38,14 @@ from driftlock.signals.spans import decode_spans
 
 BANK_ID = uuid.UUID("00000000-0000-8000-8000-000000000001")
 """The checkpoint row that holds a partition's metric series, and what names them."""
+TALLY_ID = uuid.UUID("00000000-0000-8000-8000-000000000002")
+"""The checkpoint row that holds a partition's counts of this hour's verdicts."""
 
 
 @dataclass(frozen=True, slots=True)
 class StoredState:
-    """A piece of a checkpoint: a stream's entry (kind "stream") or the bank of metric series ("bank")."""
+    """A piece of a checkpoint: a stream's entry (kind "stream"), the bank of metric series
+    ("bank"), or the counts of the hour's verdicts ("tally")."""
 
     stream_id: uuid.UUID
     kind: str
@@ -67,6 +72,7 @@ class PartitionEngine:
         self._settings = settings
         self._registry = StreamRegistry(settings.streams_max)
         self._metrics = MetricSeries(settings.series)
+        self._tally = HourTally()
         self._now_ns = 0
         self.events: Counter[Signal] = Counter()
         self.skipped_points = 0
@@ -145,6 +151,7 @@ class PartitionEngine:
     def _move_clock(self, received_ns: int, position: int) -> list[Finding]:
         previous, self._now_ns = self._now_ns, max(self._now_ns, received_ns)
         if previous and second_of(self._now_ns) > second_of(previous):
+            self._tally.move_on(self._now_ns)
             return self._sweep(position)
         return []
 
@@ -235,13 +242,20 @@ class PartitionEngine:
         self, entry: StreamEntry, verdicts: Iterable[Verdict], position: int, received_ns: int
     ) -> list[Finding]:
         version = self._settings.config_version
-        found = [
-            Finding(entry.key, v, position, received_ns, version, trace_ids=_trace_ids(entry.key, v))
-            for v in verdicts
-            if v.alarm
-        ]
+        found = []
+        for v in verdicts:
+            self._tally.add(entry.key.tenant, v.p_value)
+            if v.alarm:
+                among = self._among(entry.key.tenant, v.p_value)
+                traces = _trace_ids(entry.key, v)
+                found.append(Finding(entry.key, v, position, received_ns, version, among, traces))
         entry.findings += len(found)
         return found
+
+    def _among(self, tenant: str, p_value: float) -> dict[str, Any]:
+        """How an anomaly's p-value stands among all verdicts of its tenant in this partition and hour."""
+        standing = self._tally.standing(tenant, p_value)
+        return {} if standing is None else {"q_value": standing.q_value, "verdicts": standing.verdicts}
 
     def take_changes(self) -> tuple[list[StoredState], list[uuid.UUID]]:
         """State that changed since the last call, and streams that are gone: what a checkpoint must write."""
@@ -249,6 +263,8 @@ class PartitionEngine:
         states = [StoredState(entry.key.id, "stream", dump_entry(entry)) for entry in changed]
         if self._metrics.dirty:
             states.append(StoredState(BANK_ID, "bank", self._metrics.dump()))
+        if self._tally.dirty:
+            states.append(StoredState(TALLY_ID, "tally", self._tally.dump()))
         return states, removed
 
     def restore(self, states: Iterable[StoredState], *, now_ns: int) -> None:
@@ -258,6 +274,8 @@ class PartitionEngine:
         for state in states:
             if state.kind == "bank":
                 self._metrics.load(state.data)
+            elif state.kind == "tally":
+                self._tally.load(state.data)
             else:
                 entries.append(load_entry(state.data, self._line_settings))
         self._registry.restore(entries)

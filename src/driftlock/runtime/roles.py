@@ -96,6 +96,7 @@ def _detector(settings: Settings, stop: asyncio.Event) -> Coroutine[Any, Any, No
         "window_size": settings.window_size,
         "hop_size": settings.hop_size,
         "p_value_threshold": settings.p_value_threshold,
+        "byte_coder": settings.byte_coder,
         "session_idle_ns": int(settings.session_idle_s * 1e9),
     }
     told = DetectorSettings(

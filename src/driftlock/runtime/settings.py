@@ -11,6 +11,7 @@ import ipaddress
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_type_hints
 
@@ -142,6 +143,14 @@ class Settings:
     p_value_threshold: Annotated[
         float, _option(_DETECTION, "Verdicts above this p-value are not significant.", least=1e-9, most=0.5)
     ] = 0.01
+    byte_coder: Annotated[
+        Literal["zstd", "lz4", "zlib", "openzl"],
+        _option(
+            _DETECTION,
+            "Compressor that measures the text of anomalies (sizes, ratios, NCD); it decides on none. openzl "
+            "needs the extra of that name.",
+        ),
+    ] = "zstd"
     session_idle_s: Annotated[
         float, _option(_DETECTION, "A session or trace without events for so long is complete.", least=0.1)
     ] = 30.0
@@ -208,6 +217,11 @@ class Settings:
                 f"The sizes do not fit: baseline {self.baseline_size}, window {self.window_size}, "
                 f"hop {self.hop_size}.",
                 hint="Choose baseline_size ≥ window_size ≥ hop_size.",
+            )
+        if self.byte_coder == "openzl" and find_spec("openzl") is None:
+            raise UsageError(
+                "The byte coder openzl is not installed.",
+                hint="pip install 'driftlock[openzl]', or choose zstd.",
             )
         ports = (self.api_port, self.otlp_grpc_port, self.otlp_http_port)
         if len(set(ports)) != len(ports):

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import platform
+import zlib
 from importlib.metadata import version as installed
 from typing import Any
 
+import lz4
 import msgspec
 import prometheus_client
 import zstandard
@@ -82,6 +84,8 @@ async def version(state: State) -> Version:
         canonical_form_version=CANONICAL_FORM_VERSION,
         compressors={
             "zstd": ".".join(str(part) for part in zstandard.ZSTD_VERSION),
+            "lz4": lz4.library_version_string(),
+            "zlib": zlib.ZLIB_RUNTIME_VERSION,
             "python-zstandard": installed("zstandard"),
         },
         python=platform.python_version(),
