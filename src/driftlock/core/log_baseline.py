@@ -87,6 +87,18 @@ class Baseline:
         best = int(np.argmin(away))
         return best, Counter({keys[item]: int(table[best, item]) for item in np.flatnonzero(table[best])})
 
+    def line_counts(self) -> Counter[str]:
+        """How often each canonical line occurs in the kept units."""
+        counts: Counter[int] = Counter()
+        for unit, inside in zip(self.units, self.kept, strict=True):
+            if inside:
+                counts.update(unit.tolist())
+        texts = [text.decode("utf-8", "replace") for _, text in self.templates]
+        lines: Counter[str] = Counter()
+        for item, count in counts.items():
+            lines[texts[item]] += count
+        return lines
+
     def lines(self) -> dict[int, bytes]:
         """Canonical line by template hash."""
         return dict(self.templates)
