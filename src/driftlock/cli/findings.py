@@ -49,6 +49,7 @@ def as_json(found: Found) -> str:
     return json.dumps(
         {
             "file": found.file,
+            "kind": verdict.kind,
             "unit": verdict.key,
             "time": moment(verdict.last_time_ns) or None,
             "first_line": verdict.first,

@@ -87,8 +87,10 @@ def scored_log(
         return None
 
     if session is None:
-        return score_blocks(log, settings, silent)
-    return score_sessions(log, settings, silent, pattern=session, baseline_fraction=baseline_fraction)
+        return score_blocks(log, settings, silent, tells=False)
+    return score_sessions(
+        log, settings, silent, pattern=session, baseline_fraction=baseline_fraction, tells=False
+    )
 
 
 def _row(verdict: Verdict) -> dict[str, object]:

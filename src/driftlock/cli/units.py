@@ -51,9 +51,9 @@ def chunks(file: LogFile) -> Iterator[bytes]:
         yield rest
 
 
-def score_blocks(file: LogFile, settings: LogSettings, progress: Progress) -> Scored:
+def score_blocks(file: LogFile, settings: LogSettings, progress: Progress, *, tells: bool = True) -> Scored:
     """Verdicts on the windows of an un-keyed log. Positions are line numbers from 1."""
-    stream, lines = LogStream(settings), 0
+    stream, lines = LogStream(settings, tells=tells), 0
     verdicts: list[Verdict] = []
     for chunk in readable(file):
         batch = text_batch(chunk)
@@ -134,6 +134,7 @@ def score_sessions(
     *,
     pattern: str,
     baseline_fraction: float,
+    tells: bool = True,
 ) -> Scored:
     """Verdicts on the complete sessions of a file, the baseline's left out. Positions are line numbers."""
     check_pattern(pattern)
@@ -144,7 +145,7 @@ def score_sessions(
     if not held.keys:
         raise InputError(f"No line of {file.name} matches {pattern!r}.")
     baseline = max(ceil(len(held.keys) * baseline_fraction), 2)
-    stream = LogStream(_for_file(settings, min(baseline, 4_096)))
+    stream = LogStream(_for_file(settings, min(baseline, 4_096)), tells=tells)
     verdicts = _score_units(stream, held, baseline)
     return Scored(verdicts, held.lines, baseline, stream)
 

@@ -2,8 +2,8 @@
 
 Owns how a score's parts are laid on lines and tokens. Exact: all bits lie on one grid, a line's bits are the
 sum of its coders' parts, its tokens' bits sum to the line's, and the lines' with the whole unit's to the
-score. Tokens share a line's bits by their rarity among the stream's templates; that split is a convention,
-the sums are not. Deterministic, no language model. Knows nothing of what becomes an anomaly.
+score. Tokens share a line's bits by what they cost in it (`coder_tokens`, trained on the baseline): that is a
+convention, the sums are not. Deterministic, no language model. Knows nothing of what becomes an anomaly.
 """
 
 from __future__ import annotations
@@ -14,14 +14,15 @@ from dataclasses import dataclass
 from typing import Any
 
 from driftlock.core.coder import BIT_GRID, CodedUnit
+from driftlock.core.coder_tokens import CodedLine, TokenCoder
 from driftlock.core.edetector import UNUSUAL_P, Drift
 from driftlock.core.log_baseline import Baseline
 from driftlock.core.log_model import Assessment, LogModel
-from driftlock.core.logarithm import log2
 from driftlock.core.templates import TemplateTable
 
 LINES_SHOWN_MAX = 12
-TOKENS_SHOWN_MAX = 64
+TOKEN_WEIGHT_MIN = 1.0 / 64
+"""Added to each token's cost when a line's bits are shared, so that ordinary tokens have shares, too."""
 TEMPLATES_SHOWN_MAX = 8
 SENTENCE_LINE_CHARS_MAX = 160
 GONE_SHARE = 0.5
@@ -54,9 +55,7 @@ class Explainer:
         self._templates = templates
         self._model = model
         self._baseline = baseline
-        learned = [t for t in range(templates.size) if model.presence.df[t] > 0]
-        self._learned = len(learned)
-        self._token_templates = _token_frequencies(templates, learned)
+        self._tokens_of = TokenCoder(baseline.line_counts())
 
     def detail(self, blocks: Sequence[Explained], score: float) -> dict[str, Any]:
         """Structured detail, JSON-serialisable; lines, other lines, the whole unit and earlier
@@ -73,32 +72,30 @@ class Explainer:
             "whole_unit": [{"why": why, "bits": value} for why, value in sorted(whole.items()) if value],
             "earlier_blocks": {"bits": score - told},
             "parts": _parts(blocks),
+            "text_model": self._text_model(counts),
             "templates_new": self._new(counts),
             "templates_gone": self._gone(counts),
             "templates_shifted": self._shifted(blocks),
             "nearest_normal": self._nearest(counts),
         }
 
+    def _text_model(self, counts: Counter[int]) -> dict[str, Any]:
+        """The code length of all the window's lines under the token coder."""
+        bits = sum(count * self._tokens_of.code(self._text(t)).bits for t, count in counts.items())
+        return {"name": TokenCoder.name, "version": TokenCoder.version, "bits": bits}
+
     def _line(self, template: int, count: int, bits: float) -> dict[str, Any]:
         text = self._text(template)
+        coded = self._tokens_of.code(text)
         return {
             "line": text,
             "count": count,
             "bits": bits,
             "units_before": int(self._model.presence.df[template]),
-            "tokens": self._tokens(text, bits),
+            "text_bits": coded.bits,
+            "text_end_bits": coded.end_bits,
+            "tokens": _tokens(coded, bits),
         }
-
-    def _tokens(self, text: str, bits: float) -> list[dict[str, Any]]:
-        words = text.split(" ")
-        if len(words) > TOKENS_SHOWN_MAX:
-            words = [*words[: TOKENS_SHOWN_MAX - 1], " ".join(words[TOKENS_SHOWN_MAX - 1 :])]
-        known = self._token_templates
-        weights = [log2((self._learned + 1.0) / (known.get(word, 0) + 0.5)) for word in words]
-        scale = bits / max(sum(weights), 1e-9)
-        shares = [round(weight * scale * _FINE_GRID) / _FINE_GRID for weight in weights]
-        shares[weights.index(max(weights))] += bits - sum(shares)
-        return [{"text": word, "bits": share} for word, share in zip(words, shares, strict=True)]
 
     def _text(self, template: int) -> str:
         return self._templates.text(template).decode("utf-8", "replace")
@@ -237,9 +234,11 @@ def _parts(blocks: Sequence[Explained]) -> dict[str, float]:
     }
 
 
-def _token_frequencies(templates: TemplateTable, learned: Sequence[int]) -> Counter[str]:
-    """In how many of the learned templates each token occurs."""
-    found: Counter[str] = Counter()
-    for template in learned:
-        found.update(set(templates.text(template).decode("utf-8", "replace").split(" ")))
-    return found
+def _tokens(coded: CodedLine, bits: float) -> list[dict[str, Any]]:
+    """The tokens with their code lengths, and their shares of a line's bits, which sum to those."""
+    weights = [cost + TOKEN_WEIGHT_MIN for cost in coded.token_bits]
+    scale = bits / sum(weights)
+    shares = [round(weight * scale * _FINE_GRID) / _FINE_GRID for weight in weights]
+    shares[weights.index(max(weights))] += bits - sum(shares)
+    told = zip(coded.tokens, shares, coded.token_bits, strict=True)
+    return [{"text": word, "bits": share, "text_bits": cost} for word, share, cost in told]

@@ -17,7 +17,7 @@ import numpy as np
 from driftlock.core.packing import compress, decompress, pack, unpack
 from driftlock.core.templates import IdArray
 
-FORMAT = 1
+FORMAT = 2
 REFERENCES = 8
 
 
@@ -41,7 +41,8 @@ class Baseline:
                 "first": self.first,
                 "last": self.last,
                 "templates": [[key, text] for key, text in self.templates],
-                "units": [unit.astype("<u2").tobytes() for unit in self.units],
+                "sizes": np.array([len(unit) for unit in self.units], "<u4").tobytes(),
+                "units": np.concatenate(self.units).astype("<u2").tobytes(),
                 "kept": list(self.kept),
             }
         )
@@ -50,13 +51,14 @@ class Baseline:
     def decode(cls, data: bytes) -> Baseline:
         """The inverse of `encode`."""
         raw = unpack(data)
-        units = [np.frombuffer(unit, "<u2").astype(np.int32) for unit in raw["units"]]
+        ends = np.cumsum(np.frombuffer(raw["sizes"], "<u4"))
+        units = np.split(np.frombuffer(raw["units"], "<u2").astype(np.int32), ends[:-1])
         templates = [(key, text) for key, text in raw["templates"]]
         return cls(templates, units, raw["kept"], raw["first"], raw["last"], raw["about"])
 
     def text(self, unit: int) -> bytes:
         """The canonical lines of a unit."""
-        return b"\n".join(self.templates[item][1] for item in self.units[unit].tolist())
+        return b"\n".join([self.templates[item][1] for item in self.units[unit].tolist()])
 
     def references(self, length: int) -> list[bytes]:
         """Up to `REFERENCES` texts of about `length` bytes, from evenly spaced places of the kept units."""
@@ -86,6 +88,18 @@ class Baseline:
         away[~np.array(self.kept, np.bool_)] = np.iinfo(np.int64).max
         best = int(np.argmin(away))
         return best, Counter({keys[item]: int(table[best, item]) for item in np.flatnonzero(table[best])})
+
+    def line_counts(self) -> Counter[str]:
+        """How often each canonical line occurs in the kept units."""
+        counts: Counter[int] = Counter()
+        for unit, inside in zip(self.units, self.kept, strict=True):
+            if inside:
+                counts.update(unit.tolist())
+        texts = [text.decode("utf-8", "replace") for _, text in self.templates]
+        lines: Counter[str] = Counter()
+        for item, count in counts.items():
+            lines[texts[item]] += count
+        return lines
 
     def lines(self) -> dict[int, bytes]:
         """Canonical line by template hash."""

@@ -102,8 +102,7 @@ def permutation_test(
     """Tests whether the window's units are exchangeable with the baseline's.
 
     `window` and `baseline` are canonical texts of units, at least one each. Every text counts by its first
-    `WINDOW_BYTES_MAX` / len(window) bytes, whichever side it stands on.
-    `coder` compresses (without it, zstd).
+    `WINDOW_BYTES_MAX` / len(window) bytes, whichever side it stands on. `coder` compresses (else zstd).
 
     >>> normal = [b"started job\\nfinished job %d" % (n % 3) for n in range(60)]
     >>> permutation_test([b"out of memory: killed process"], normal, seed="7").p_value < 0.05
@@ -111,7 +110,7 @@ def permutation_test(
     """
     coder = coder or ZstdCoder()
     step = max(WINDOW_BYTES_MAX // len(window), UNIT_BYTES_MIN)
-    taken = [baseline[place] for place in _evenly(len(baseline), POOL_UNITS_MAX)]
+    taken = [baseline[place] for place in pool_places(len(baseline))]
     pool = [text[:step] for text in (*window, *taken)]
     statistic = _matched_ncd(pool, len(window), coder)
     others = shuffled(len(taken), Draws(seed + " reference"))
@@ -175,5 +174,7 @@ def _joined(texts: Iterator[bytes], length: int) -> bytes:
     return b"\n".join(parts)[:length]
 
 
-def _evenly(n: int, most: int) -> list[int]:
-    return [n * k // min(n, most) for k in range(min(n, most))]
+def pool_places(units: int) -> list[int]:
+    """Which of so many baseline units take part."""
+    taken = min(units, POOL_UNITS_MAX)
+    return [units * k // taken for k in range(taken)]

@@ -165,6 +165,11 @@ def test_an_alarm_explains_itself_and_its_bits_add_up_to_the_score() -> None:
             for line in lines:
                 assert sum(token["bits"] for token in line["tokens"]) == line["bits"]
                 assert " ".join(token["text"] for token in line["tokens"]) == line["line"]
+                text_bits = sum(token["text_bits"] for token in line["tokens"]) + line["text_end_bits"]
+                assert text_bits == line["text_bits"]
+            if not detail["other_lines"]["count"]:
+                told = sum(line["count"] * line["text_bits"] for line in lines)
+                assert told == detail["text_model"]["bits"]
             assert verdict.measures is not None
             assert 0.0 <= verdict.measures.ncd <= 1.5
             assert f"p = {verdict.p_value:.3g}" in verdict.explanation

@@ -34,7 +34,7 @@ def step_up(p_values: list[float], level: float) -> list[bool]:
 def test_q_values_give_the_step_up_rule(p_values: list[float]) -> None:
     p = np.array(p_values)
     assert benjamini_hochberg(p, LEVEL).tolist() == step_up(p_values, LEVEL)
-    assert (q_values(p) >= p * (1 - 1e-12)).all()  # p · n / n may round below p
+    assert (q_values(p) >= p * (1 - 1e-12)).all()
     assert (q_values(p, any_dependence=True) >= q_values(p)).all()
     assert e_benjamini_hochberg(1 / p, LEVEL).tolist() == step_up((1 / (1 / p)).tolist(), LEVEL)
 
