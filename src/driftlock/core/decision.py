@@ -34,8 +34,8 @@ class Evidence:
     p_value: float
     record: bool
     cause: Cause
+    unseen: bool
     now_ns: int
-    unseen: bool = False
 
 
 class Decision:

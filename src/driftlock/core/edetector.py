@@ -55,10 +55,16 @@ MEMORY_PRIOR, MEMORY_PRIOR_BLOCKS = 6.0, 4.0
 """Before a stream's memory is known it is taken for 6 units, with the weight of 4 blocks."""
 MEMORY_MAX = 64.0
 
-_SCATTER = BLOCK_UPDATES * UNUSUAL_P * (1.0 - UNUSUAL_P)
-_BLOCK_MASK = (1 << BLOCK_UPDATES) - 1
+_BETS = len(UNUSUAL_SHARES) * len(EXPONENTS)
+# what the kernel holds: after the bets' sums in `floats`, and in `ints`
+_MEAN, _RUN, _BLOCKS, _SUM, _SQUARES = range(_BETS, _BETS + 5)
+_FIRST, _FIRST_TIME, _SINCE, _UNUSUAL, _SEEN, _PENDING, _SILENT, _UPDATES, _STARTED, _NOW = range(10)
 
-Evidence = npt.NDArray[np.float64]
+_SCATTER = BLOCK_UPDATES * UNUSUAL_P * (1.0 - UNUSUAL_P)
+
+Floats = npt.NDArray[np.float64]
+Int64s = npt.NDArray[np.int64]
+Bits = npt.NDArray[np.uint64]
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,153 +83,178 @@ class Drift:
     memory: float
 
 
-class DriftDetector:
-    """One stream's e-detector. Each update is a unit whose p-value shares no events with the one before."""
+@numba.njit(cache=True)
+def _memory(floats: Floats) -> float:
+    scatter = floats[_SQUARES] - floats[_SUM] * floats[_SUM] / max(floats[_BLOCKS], 1.0)
+    prior = MEMORY_PRIOR * MEMORY_PRIOR_BLOCKS
+    told = (scatter / _SCATTER + prior) / (floats[_BLOCKS] + MEMORY_PRIOR_BLOCKS)
+    return float(min(max(told, 1.0), MEMORY_MAX))
 
-    def __init__(self, *, alert_budget: float) -> None:
-        self._budget = alert_budget
-        self._evidence = np.zeros(len(UNUSUAL_SHARES) * len(EXPONENTS))
-        self._mean = 0.0
-        self._run = 0.0  # the bets multiplied since they last came to 1 or less: dates the change
-        self._first = self._first_time_ns = self._since = self._unusual = 0
-        self._recent = self._seen = 0
-        self._blocks = self._sum = self._squares = 0.0
-        self._pending = -1
-        self._silent = 0
-        self._updates = self._started_ns = self._now_ns = 0
 
-    def update(self, p_value: float, *, first: int, first_time_ns: int, now_ns: int) -> None:
-        """Takes the next unit: its p-value, the position and time of its first event, the stream's clock."""
-        self._recent = (self._recent << 1 | (p_value <= UNUSUAL_P)) & _BLOCK_MASK
-        self._seen = min(self._seen + 1, BLOCK_UPDATES)
-        self._clock(now_ns)
-        if self._updates % BLOCK_UPDATES == 0:
-            self._count_block()
-        if self._silent:
-            self._silent -= 1
-            return
-        cap = CAP_THRESHOLDS * self.threshold
-        bet, self._mean = _update(self._evidence, p_value, self.memory, cap)
-        if self._run <= 1.0:
-            self._run, self._since, self._unusual = 1.0, 0, 0
-            self._first, self._first_time_ns = first, first_time_ns
-        self._run = min(self._run * bet, cap)
-        self._since += 1
-        self._unusual += p_value <= UNUSUAL_P
+@numba.njit(cache=True)
+def _threshold(ints: Int64s, budget: float) -> float:
+    elapsed = ints[_NOW] - ints[_STARTED]
+    if budget == 0.0:
+        return math.inf
+    if elapsed < RATE_CLOCK_NS:
+        return RUN_LENGTH_MIN
+    return float(max(RUN_LENGTH_MIN, ints[_UPDATES] * (WEEK_NS / elapsed) / (BUDGET_SHARE * budget)))
 
-    @property
-    def memory(self) -> float:
-        """Units that one unusual unit is worth, at least 1: how far the counts of unusual units in blocks of
-        64 scatter beyond those of independent units, τ = variance / (64 · .05 · .95)."""
-        scatter = self._squares - self._sum * self._sum / max(self._blocks, 1.0)
-        prior = MEMORY_PRIOR * MEMORY_PRIOR_BLOCKS
-        told = (scatter / _SCATTER + prior) / (self._blocks + MEMORY_PRIOR_BLOCKS)
-        return min(max(told, 1.0), MEMORY_MAX)
 
-    def _count_block(self) -> None:
-        """Counts the block before the last one: a change is not to pass for the stream's own memory."""
-        if self._pending >= 0:
-            self._blocks += 1.0
-            self._sum += self._pending
-            self._squares += self._pending * self._pending
-        self._pending = self._recent.bit_count()
-        if self._blocks >= BLOCKS_MAX:
-            self._blocks, self._sum, self._squares = self._blocks / 2, self._sum / 2, self._squares / 2
+@numba.njit(cache=True)
+def _unusual_recently(recent: Bits) -> int:
+    found, left = 0, recent[0]
+    while left:
+        found += 1
+        left &= left - np.uint64(1)
+    return found
 
-    @property
-    def evidence(self) -> float:
-        """The e-detector's value: the mean of its sums."""
-        return self._mean
 
-    @property
-    def due(self) -> bool:
-        """Whether a lasting change is to be told: the evidence crossed, and not by a burst."""
-        lasting = self._unusual >= LASTING_UNITS and self._recent.bit_count() >= RECENT_UNUSUAL
-        return lasting and self._mean >= self.threshold
-
-    @property
-    def threshold(self) -> float:
-        """The evidence that crosses: the updates that a week has, by the clock so far, for each false
-        crossing that the budget leaves to it; at least `RUN_LENGTH_MIN`."""
-        elapsed = self._now_ns - self._started_ns
-        if not self._budget:
-            return math.inf
-        if elapsed < RATE_CLOCK_NS:
-            return RUN_LENGTH_MIN
-        weekly = self._updates * (WEEK_NS / elapsed)
-        return max(RUN_LENGTH_MIN, weekly / (BUDGET_SHARE * self._budget))
-
-    def tell(self, *, silent: int) -> Drift:
-        """The change that is due. Starts again after so many updates more: until then the same change would
-        be found again, for the calibration set still remembers what was before."""
-        told = Drift(
-            self._first,
-            self._first_time_ns,
-            self._since,
-            self._recent.bit_count(),
-            self._seen,
-            self._mean,
-            self.threshold,
-            self.memory,
-        )
-        self._restart()
-        self._silent = silent
-        return told
-
-    def _restart(self) -> None:
-        self._evidence[:] = 0.0
-        self._mean = self._run = 0.0
-        self._unusual = 0
-
-    def _clock(self, now_ns: int) -> None:
-        self._started_ns = self._started_ns or now_ns
-        self._now_ns = max(self._now_ns, now_ns)
-        self._updates += 1
-
-    def state(self) -> list[Any]:
-        """What `load` restores exactly."""
-        plain = [self._mean, self._run, self._first, self._first_time_ns, self._recent, self._seen]
-        more = [self._since, self._unusual, self._silent]
-        clock = [self._updates, self._started_ns, self._now_ns]
-        memory = [self._blocks, self._sum, self._squares, self._pending]
-        return [pack_array(self._evidence), plain, more, clock, memory]
-
-    def load(self, state: list[Any]) -> None:
-        """Takes over a state made by `state`."""
-        evidence, plain, more, clock, memory = state
-        self._evidence = unpack_array(evidence)
-        self._mean, self._run, self._first, self._first_time_ns, self._recent, self._seen = plain
-        self._since, self._unusual, self._silent = more
-        self._updates, self._started_ns, self._now_ns = clock
-        self._blocks, self._sum, self._squares, self._pending = memory
-
-    @property
-    def nbytes(self) -> int:
-        """Bytes held."""
-        return self._evidence.nbytes + 200
+@numba.njit(cache=True)
+def _count_block(floats: Floats, ints: Int64s, recent: Bits) -> None:
+    """Counts the block before the last one: a change is not to pass for the stream's own memory."""
+    if ints[_PENDING] >= 0:
+        floats[_BLOCKS] += 1.0
+        floats[_SUM] += ints[_PENDING]
+        floats[_SQUARES] += ints[_PENDING] * ints[_PENDING]
+    ints[_PENDING] = _unusual_recently(recent)
+    if floats[_BLOCKS] >= BLOCKS_MAX:
+        floats[_BLOCKS] /= 2.0
+        floats[_SUM] /= 2.0
+        floats[_SQUARES] /= 2.0
 
 
 def _kernel(sources: int) -> Any:
     @numba.njit(cache=True, error_model="numpy")
-    def update(evidence: Evidence, p_value: float, memory: float, cap: float) -> tuple[float, float]:
-        """Bets on a p-value; returns the mean of the bets and the mean evidence."""
-        assert sources >= 0  # closed over, so that the cache knows which sources made the kernel
+    def bet(floats: Floats, p_value: float, memory: float, cap: float) -> float:
+        """Bets on a p-value; returns the mean of the bets, and leaves the mean evidence in `floats`."""
         tempered = memory > 1.0
         bits = log2(p_value)
         bets, total, place = 0.0, 0.0, 0
         for kappa in EXPONENTS:
             value = kappa * exp2((kappa - 1.0) * bits)
             for share in UNUSUAL_SHARES:
-                bet = 1.0 - share + share * value
+                stake = 1.0 - share + share * value
                 if tempered:
-                    bet = exp2(log2(bet) / memory)
-                evidence[place] = min((evidence[place] + 1.0) * bet, cap)
-                bets += bet
-                total += evidence[place]
+                    stake = exp2(log2(stake) / memory)
+                floats[place] = min((floats[place] + 1.0) * stake, cap)
+                bets += stake
+                total += floats[place]
                 place += 1
-        return bets / place, total / place
+        floats[_MEAN] = total / place
+        return bets / place
+
+    @numba.njit(cache=True, error_model="numpy")
+    def update(
+        floats: Floats,
+        ints: Int64s,
+        recent: Bits,
+        budget: float,
+        p_values: Floats,
+        first: Int64s,
+        first_time_ns: Int64s,
+        now_ns: Int64s,
+    ) -> None:
+        assert sources >= 0  # closed over, so that the cache knows which sources made the kernel
+        for i in range(len(p_values)):
+            unusual = p_values[i] <= UNUSUAL_P
+            recent[0] = recent[0] << np.uint64(1) | np.uint64(unusual)
+            ints[_SEEN] = min(ints[_SEEN] + 1, BLOCK_UPDATES)
+            if ints[_STARTED] == 0:
+                ints[_STARTED] = now_ns[i]
+            ints[_NOW] = max(ints[_NOW], now_ns[i])
+            ints[_UPDATES] += 1
+            if ints[_UPDATES] % BLOCK_UPDATES == 0:
+                _count_block(floats, ints, recent)
+            if ints[_SILENT]:
+                ints[_SILENT] -= 1
+                continue
+            cap = CAP_THRESHOLDS * _threshold(ints, budget)
+            made = bet(floats, p_values[i], _memory(floats), cap)
+            if floats[_RUN] <= 1.0:
+                floats[_RUN] = 1.0
+                ints[_SINCE] = ints[_UNUSUAL] = 0
+                ints[_FIRST], ints[_FIRST_TIME] = first[i], first_time_ns[i]
+            floats[_RUN] = min(floats[_RUN] * made, cap)
+            ints[_SINCE] += 1
+            ints[_UNUSUAL] += unusual
 
     return update
 
 
 _update = _kernel(fingerprint(logarithm))
+
+
+class DriftDetector:
+    """One stream's e-detector. Each update is a unit whose p-value shares no events with the one before."""
+
+    def __init__(self, *, alert_budget: float) -> None:
+        self._budget = alert_budget
+        self._floats = np.zeros(_BETS + 5)
+        self._ints = np.zeros(10, np.int64)
+        self._ints[_PENDING] = -1
+        self._recent = np.zeros(1, np.uint64)  # the last 64 updates, one bit each
+
+    def update(self, p_value: float, *, first: int, first_time_ns: int, now_ns: int) -> None:
+        """Takes the next unit: its p-value, the position and time of its first event, the stream's clock."""
+        one = (np.array([value], np.int64) for value in (first, first_time_ns, now_ns))
+        self.update_many(np.array([p_value]), *one)
+
+    def update_many(self, p_values: Floats, first: Int64s, first_time_ns: Int64s, now_ns: Int64s) -> None:
+        """`update` for one unit after the other."""
+        _update(self._floats, self._ints, self._recent, self._budget, p_values, first, first_time_ns, now_ns)
+
+    @property
+    def memory(self) -> float:
+        """Units that one unusual unit is worth, at least 1: how far the counts of unusual units in blocks of
+        64 scatter beyond those of independent units, τ = variance / (64 · .05 · .95)."""
+        return float(_memory(self._floats))
+
+    @property
+    def evidence(self) -> float:
+        """The e-detector's value: the mean of its sums."""
+        return float(self._floats[_MEAN])
+
+    @property
+    def due(self) -> bool:
+        """Whether a lasting change is to be told: the evidence crossed, and not by a burst."""
+        lasting = self._ints[_UNUSUAL] >= LASTING_UNITS and _unusual_recently(self._recent) >= RECENT_UNUSUAL
+        return bool(lasting and self.evidence >= self.threshold)
+
+    @property
+    def threshold(self) -> float:
+        """The evidence that crosses: the updates that a week has, by the clock so far, for each false
+        crossing that the budget leaves to it; at least `RUN_LENGTH_MIN`."""
+        return float(_threshold(self._ints, self._budget))
+
+    def tell(self, *, silent: int) -> Drift:
+        """The change that is due. Starts again after so many updates more: until then the same change would
+        be found again, for the calibration set still remembers what was before."""
+        held = self._ints.tolist()
+        told = Drift(
+            held[_FIRST],
+            held[_FIRST_TIME],
+            held[_SINCE],
+            int(_unusual_recently(self._recent)),
+            held[_SEEN],
+            self.evidence,
+            self.threshold,
+            self.memory,
+        )
+        self._floats[: _RUN + 1] = 0.0
+        self._ints[_UNUSUAL] = 0
+        self._ints[_SILENT] = silent
+        return told
+
+    def state(self) -> list[Any]:
+        """What `load` restores exactly."""
+        return [pack_array(array) for array in (self._floats, self._ints, self._recent)]
+
+    def load(self, state: list[Any]) -> None:
+        """Takes over a state made by `state`."""
+        self._floats, self._ints, self._recent = (unpack_array(packed) for packed in state)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes held."""
+        return self._floats.nbytes + self._ints.nbytes + self._recent.nbytes

@@ -8,43 +8,28 @@ the stream is. State is bounded, and a function of the events and clocks handed 
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import count, repeat
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from driftlock.core.calibration import Calibration
-from driftlock.core.coder import CodedUnit, Part, coded_unit
-from driftlock.core.coder_bytes import ByteCoder, byte_coder
-from driftlock.core.coder_zstd import measures
-from driftlock.core.combination import of_verdict
-from driftlock.core.decision import Decision, Evidence
+from driftlock.core.coder import coded_unit
+from driftlock.core.decision import Cause, Decision, Evidence
 from driftlock.core.edetector import Drift, DriftDetector
-from driftlock.core.explanation import Explained, Explainer, Significance, drift_detail, drift_sentence
+from driftlock.core.explanation import Significance
 from driftlock.core.log_baseline import Baseline, StoredBaseline
 from driftlock.core.log_model import Assessment, LogModel
-from driftlock.core.log_run import (
-    COUNT,
-    NEEDS_ROOM,
-    PRESENCE,
-    REACHES_THRESHOLD,
-    SCORE,
-    SET,
-    SURPRISE,
-    WINDOW,
-    Found,
-    found_for,
-)
+from driftlock.core.log_run import NEEDS_ROOM, REACHES_THRESHOLD, WINDOW, Found, found_for
 from driftlock.core.log_settings import LogSettings
 from driftlock.core.log_units import BlockAssembler, Units, Waiting
-from driftlock.core.packing import compress, decompress, pack, pack_array, unpack, unpack_array
-from driftlock.core.permutation import permutation_test, pool_places, seed_of, told
+from driftlock.core.log_windows import Window
+from driftlock.core.packing import compress, decompress, pack, unpack
+from driftlock.core.permutation import seed_of
 from driftlock.core.session_store import SessionStore
-from driftlock.core.severity import severity_of
+from driftlock.core.telling import Teller
 from driftlock.core.templates import IdArray, Pinned, TemplateTable
 from driftlock.core.verdict import Verdict, WarmUp
 
@@ -53,23 +38,8 @@ __all__ = ["Assembled", "LogSettings", "LogStream"]
 SNAPSHOT_FORMAT = 2
 END_BITS_MAX = 0.15
 """A session whose end costs no more ended where nine in ten with the same last lines do."""
-BLOCKS_EXPLAINED_MAX = 32
-"""Of a window of more blocks than this, only the last ones are kept for explanation."""
-
 Hashes = npt.NDArray[np.uint64]
 Int64s = npt.NDArray[np.int64]
-
-
-@dataclass(frozen=True, slots=True)
-class _Span:
-    """Where and when a scored unit began and ended, its score and its code length."""
-
-    key: str
-    events: int
-    first: int
-    first_time_ns: int
-    score: float
-    surprise_bits: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,8 +110,7 @@ class LogStream:
         self._marks = np.zeros(self._templates.capacity, np.int32)
         self._warming = Waiting()
         self._baseline: StoredBaseline | None = None
-        self._window: deque[_Span] = deque(maxlen=settings.blocks_per_window)
-        self._recent: deque[Explained] = deque(maxlen=min(settings.blocks_per_window, BLOCKS_EXPLAINED_MAX))
+        self._window = Window(settings.blocks_per_window)
         self._units_seen = 0
 
     def add(
@@ -259,7 +228,6 @@ class LogStream:
     def state_bytes(self) -> int:
         """Bytes held, nearly."""
         stored = len(self._baseline.compressed) if self._baseline is not None else 0
-        recent = sum(200 + 16 * len(block.unit) for block in self._recent) + 200 * len(self._window)
         parts = (
             self._templates,
             self._model,
@@ -269,8 +237,9 @@ class LogStream:
             self._blocks,
             self._sessions,
             self._warming,
+            self._window,
         )
-        return sum(part.nbytes for part in parts) + stored + recent + self._marks.nbytes
+        return sum(part.nbytes for part in parts) + stored + self._marks.nbytes
 
     def _pinned(self) -> Pinned | None:
         """The ids of templates that an unfinished unit names or the window explains; None while warming."""
@@ -278,7 +247,7 @@ class LogStream:
             return None
         if self._settings.mode == "session":
             return self._sessions.ids_in_use
-        return lambda: np.concatenate([self._blocks.pending, *(block.unit.ids for block in self._recent)])
+        return lambda: np.concatenate([self._blocks.pending, *self._window.ids])
 
     def _forget(self, evicted: list[int]) -> None:
         if evicted:
@@ -303,14 +272,14 @@ class LogStream:
                 row += 1
                 continue
             stop, why = row, NEEDS_ROOM
-            if len(self._window) == self._settings.blocks_per_window:
+            if self._window.full:
                 stop, why = self._model.run(
                     units,
                     row,
                     found,
                     calibration=self._calibration,
                     threshold=self._settings.p_value_threshold,
-                    before=[span.score for span in self._window][1:],
+                    before=self._window.earlier_scores,
                 )
             if stop > row:
                 verdicts += self._passed(units, row, stop, found, now_ns)
@@ -326,34 +295,31 @@ class LogStream:
         self._sessions.settle(units, judged.taught, judged.over, judged.alarmed)
         return verdicts
 
-    @property
-    def _in_blocks(self) -> bool:
-        return self._settings.blocks_per_window > 1
-
     def _passed(self, units: Units, low: int, high: int, found: Found, now_ns: int | Int64s) -> list[Verdict]:
         """The verdicts on units that the kernel took, none of which reached the threshold."""
-        windows, surprises = _windows(list(self._window)[1:], units, low, high, found)
-        highest = float(found.bits[low:high, WINDOW].max())
-        self._decision.pass_over(high - low, highest)
-        for row in range(max(low, high - self._settings.blocks_per_window), high):
-            self._window.append(_span_of(units, row, found))
-        for row in range(max(low, high - (self._recent.maxlen or 1)), high):
-            self._recent.append(
-                _explained_row(units, row, found, self._marks, signs_more=int(self._model.ends))
-            )
-        scores, reached = found.bits[low:high, WINDOW].tolist(), found.reached[low:high].tolist()
+        windows = self._window.pass_on(units, low, high, found, self._marks, ends=self._model.ends)
+        self._decision.pass_over(high - low, float(found.bits[low:high, WINDOW].max()))
+        p_values = (1 + found.reached[low:high, 0]) / (1 + found.reached[low:high, 1])
+        clocks = np.full(high - low, now_ns) if isinstance(now_ns, int) else now_ns[low:high]
+        ordinal = np.arange(self._units_seen + 1, self._units_seen + 1 + high - low)
+        apart = (units.known[low:high] == 0) & self._is_whole_window(ordinal)
+        self._drift.update_many(
+            p_values[apart], windows.first[apart], windows.first_time_ns[apart], clocks[apart]
+        )
+        numbers = zip(
+            found.bits[low:high, WINDOW].tolist(),
+            p_values.tolist(),
+            windows.surprise_bits.tolist(),
+            found.reached[low:high, 1].tolist(),
+            strict=True,
+        )
         known, ref = units.known[low:high].tolist(), self.baseline_ref
-        verdicts = [
-            Verdict(*span, score, (1 + r) / (1 + size), surprise, size, False, before, "unit", "low", ref)
-            for span, surprise, score, (r, size), before in zip(
-                windows, surprises, scores, reached, known, strict=True
+        return [
+            Verdict(*span, score, p_value, surprise, size, False, before, "unit", "low", ref)
+            for span, (score, p_value, surprise, size), before in zip(
+                windows.rows(), numbers, known, strict=True
             )
         ]
-        clocks = repeat(now_ns) if isinstance(now_ns, int) else now_ns[low:high].tolist()
-        for number, verdict, clock in zip(count(self._units_seen + 1), verdicts, clocks, strict=False):
-            if not verdict.events_known and self._is_whole_window(number):
-                self._note_drift(verdict.p_value, verdict.first, verdict.first_time_ns, clock)
-        return verdicts
 
     def _single(self, units: Units, row: int, judged: _Judged, now_ns: int, *, known: int | None) -> Verdict:
         """One unit by the plain methods; `known` is 0 when what was learned of it is taken back already."""
@@ -364,7 +330,7 @@ class LogStream:
             self._model.unlearn(earlier, taught=bool(units.taught[row]))
         coded = coded_unit(units.ids_of(row), self._marks)
         assessment = self._model.assess(coded)
-        self._remember(units, row, coded, assessment)
+        self._window.add(units, row, coded, assessment)
         verdict = self._judge(units, row, assessment, now_ns)
         judged.taught[row] = self._model.learn(coded, assessment)
         judged.alarmed[row] = verdict.alarm or bool(units.alarmed[row])
@@ -400,67 +366,42 @@ class LogStream:
         )
         scored: list[tuple[float, Assessment]] = []
         for row, (coded, assessment) in enumerate(zip(units, assessments, strict=True)):
-            self._remember(warming, row, coded, assessment)
-            if len(self._window) == self._settings.blocks_per_window:
-                score = sum(span.score for span in self._window)
+            self._window.add(warming, row, coded, assessment)
+            if self._window.full:
+                score = self._window.score
                 self._calibration.add(score)
                 scored.append((score, assessment))
         for score, assessment in scored:
             reached = self._calibration.at_least(score) - 1
             p_value = (1 + reached) / self._calibration.size
-            self._decision.observe(Evidence(score, p_value, reached == 0, _cause(assessment), 0))
+            self._decision.observe(Evidence(score, p_value, reached == 0, _cause(assessment), False, 0))
         none = np.zeros(len(warming), np.bool_)
         self._sessions.settle(warming, np.array(kept), none, none)
 
-    def _remember(self, units: Units, row: int, coded: CodedUnit, assessment: Assessment) -> None:
-        self._recent.append(Explained(coded, assessment))
-        self._window.append(
-            _Span(
-                units.keys[row],
-                len(coded),
-                int(units.first[row]),
-                int(units.first_time_ns[row]),
-                assessment.score,
-                assessment.surprise_bits,
-            )
-        )
-
     def _judge(self, units: Units, row: int, assessment: Assessment, now_ns: int) -> Verdict:
-        score = sum(span.score for span in self._window)
+        score = self._window.score
         reached = self._calibration.at_least(score)
         p_value = (1 + reached) / (1 + self._calibration.size)
-        strangest = max(self._recent, key=lambda block: block.assessment.score).assessment
-        cause = _cause(strangest)
-        unseen = cause[0] == "presence" and self._model.presence.df[cause[1]] == 0
-        evidence = Evidence(score, p_value, reached == 0, cause, now_ns, unseen=bool(unseen))
-        alarm = False
-        if units.alarmed[row]:  # one alarm a unit, however long it goes on
-            self._decision.observe(evidence)
-        else:
-            alarm = self._decision.decide(evidence)
-        oldest, number = self._window[0], self._units_seen + 1
-        if not units.known[row] and self._is_whole_window(number):
-            self._note_drift(p_value, oldest.first, oldest.first_time_ns, now_ns)
+        alarm = self._alarms(units, row, Evidence(score, p_value, reached == 0, *self._cause(), now_ns))
+        oldest = self._window.oldest
+        if not units.known[row] and self._is_whole_window(np.array(self._units_seen + 1)):
+            self._drift.update(p_value, first=oldest.first, first_time_ns=oldest.first_time_ns, now_ns=now_ns)
         drift = self._drifted(alarm)
-        told = (
-            self._tell(
-                Significance(score, p_value, self._calibration.size, reached, self._usual()),
-                seed_of(self.baseline_ref, oldest.first, int(units.last[row])),
-                drift,
-            )
-            if (alarm or drift) and self._tells
-            else {}
-        )
+        told: dict[str, Any] = {}
+        if (alarm or drift) and self._tells:
+            usual = self._calibration.quantile(0.5)
+            facts = Significance(score, p_value, self._calibration.size, reached, usual)
+            told = self._told(facts, seed_of(self.baseline_ref, oldest.first, int(units.last[row])), drift)
         return Verdict(
-            key=_window_key(oldest.key, units.keys[row]) if self._in_blocks else units.keys[row],
+            key=self._window.key(units.keys[row]),
             first=oldest.first,
             last=int(units.last[row]),
             first_time_ns=oldest.first_time_ns,
             last_time_ns=int(units.last_time_ns[row]),
-            events=sum(span.events for span in self._window),
+            events=self._window.events,
             score=score,
             p_value=p_value,
-            surprise_bits=sum(span.surprise_bits for span in self._window),
+            surprise_bits=self._window.surprise_bits,
             calibration_size=self._calibration.size,
             alarm=alarm or drift is not None,
             events_known=int(units.known[row]),
@@ -469,65 +410,33 @@ class LogStream:
             **told,
         )
 
-    def _note_drift(self, p_value: float, first: int, first_time_ns: int, now_ns: int) -> None:
-        self._drift.update(p_value, first=first, first_time_ns=first_time_ns, now_ns=now_ns)
+    def _cause(self) -> tuple[Cause, bool]:
+        """What the window's strangest block is put down to, and whether that is a line never learned."""
+        made = max(self._window.recent, key=lambda block: block.assessment.score).assessment
+        cause = _cause(made)
+        return cause, bool(cause[0] == "presence" and self._model.presence.df[cause[1]] == 0)
 
-    def _is_whole_window(self, number: int) -> bool:
+    def _alarms(self, units: Units, row: int, evidence: Evidence) -> bool:
+        if units.alarmed[row]:  # one alarm a unit, however long it goes on
+            self._decision.observe(evidence)
+            return False
+        return self._decision.decide(evidence)
+
+    def _told(self, facts: Significance, seed: str, drift: Drift | None) -> dict[str, Any]:
+        assert self._baseline is not None
+        teller = Teller(self._templates, self._model, self._baseline.load(), self._settings.byte_coder)
+        high = self._calibration.quantile(0.99)
+        return teller.told(list(self._window.recent), facts, high_score=high, seed=seed, drift=drift)
+
+    def _is_whole_window(self, number: Int64s) -> npt.NDArray[np.bool_]:
         """Whether the window that ends with the stream's n-th unit shares no unit with the last such one."""
-        return number % self._settings.blocks_per_window == 0
+        return np.asarray(number % self._settings.blocks_per_window == 0)
 
     def _drifted(self, alarm: bool) -> Drift | None:
         """The lasting change that is told with this unit, if any: in its alarm, or in one of its own."""
         if self._drift.due and (alarm or self._decision.spend()):
             return self._drift.tell(silent=self._settings.calibration_max // self._settings.blocks_per_window)
         return None
-
-    def _usual(self) -> float:
-        return self._calibration.quantile(0.5)
-
-    def _tell(self, facts: Significance, seed: str, drift: Drift | None) -> dict[str, Any]:
-        """The costly parts of a verdict: explanation, measures, severity."""
-        assert self._baseline is not None
-        baseline = self._baseline.load()
-        blocks = list(self._recent)
-        explainer = Explainer(self._templates, self._model, baseline)
-        text = b"\n".join(self._templates.text(t) for block in blocks for t in block.unit.ids.tolist())
-        references = baseline.references(len(text))
-        detail = explainer.detail(blocks, facts.score)
-        coder_of = byte_coder(self._settings.byte_coder)
-        primed, coder = coder_of(b"\n".join(baseline.references(8 * 1024))), coder_of(b"")
-        detail["text"] = {
-            "bits_given_baseline": primed.code_length_bits(text),
-            "bits_alone": coder.code_length_bits(text),
-            "coder": coder.name,
-            "version": coder.version,
-        }
-        detail["significance"] = self._significance(facts, baseline, seed, coder)
-        sentence = explainer.sentence(blocks, facts)
-        if drift:
-            detail["drift"] = drift_detail(drift)
-            sentence = f"{drift_sentence(drift)} {sentence}"
-        return {
-            "severity": severity_of(
-                facts.score, usual=facts.usual_score, high=self._calibration.quantile(0.99)
-            ),
-            "measures": measures(text or b"\n", references or [b"\n"], coder=coder),
-            "explanation": sentence,
-            "detail": detail,
-        }
-
-    def _significance(
-        self, facts: Significance, baseline: Baseline, seed: str, coder: ByteCoder
-    ) -> dict[str, Any]:
-        window = [b"\n".join(self._templates.text(t) for t in b.unit.ids.tolist()) for b in self._recent]
-        units = [baseline.text(unit) for unit in pool_places(len(baseline.units))]
-        permuted = permutation_test(window, units, seed=seed, coder=coder)
-        return {
-            "p_conformal": facts.p_value,
-            "p_permutation": permuted.p_value,
-            "p_combined": of_verdict(facts.p_value, permuted.p_value),
-            "permutation": told(permuted),
-        }
 
     def snapshot(self) -> bytes:
         """The whole state: a stream restored from it continues with the same verdicts, bit for bit."""
@@ -543,10 +452,7 @@ class LogStream:
             "sessions": self._sessions.state(),
             "warming": self._warming.whole().state() if self._warming.units else None,
             "baseline": [self._baseline.compressed, self._baseline.ref] if self._baseline else None,
-            "window": [
-                [s.key, s.events, s.first, s.first_time_ns, s.score, s.surprise_bits] for s in self._window
-            ],
-            "recent": [_explained_state(block) for block in self._recent],
+            "window": self._window.state(),
             "units_seen": self._units_seen,
         }
         return compress(pack(state))
@@ -577,8 +483,7 @@ class LogStream:
         if state["warming"]:
             self._warming.add(Units.of_state(state["warming"]))
         self._baseline = StoredBaseline(*state["baseline"]) if state["baseline"] else None
-        self._window.extend(_Span(*raw) for raw in state["window"])
-        self._recent.extend(_explained_of(raw, self._marks) for raw in state["recent"])
+        self._window.load(state["window"], self._marks)
         self._units_seen = state["units_seen"]
 
 
@@ -586,79 +491,3 @@ def _cause(assessment: Assessment) -> tuple[str, int]:
     """What a unit's surprise is put down to: a template's presence, or how often it occurs."""
     presence, count = assessment.presence, assessment.count
     return ("count", count.template) if count.bits > presence.bits else ("presence", presence.template)
-
-
-def _window_key(oldest: str, newest: str) -> str:
-    return f"{oldest} to {newest.removeprefix('block ')}"
-
-
-def _windows(
-    earlier: Sequence[_Span], units: Units, low: int, high: int, found: Found
-) -> tuple[Iterator[tuple[str, int, int, int, int, int]], list[float]]:
-    """Key, first, last, first and last time and events of the window that each unit ends; surprise bits."""
-    blocks = len(earlier) + 1
-    keys = units.keys[low:high]
-    if earlier:
-        oldest = [*(span.key for span in earlier), *keys]
-        keys = [_window_key(first, last) for first, last in zip(oldest, keys, strict=False)]
-    count = high - low
-    first = np.concatenate([[span.first for span in earlier], units.first[low:high]])[:count]
-    began = np.concatenate([[span.first_time_ns for span in earlier], units.first_time_ns[low:high]])[:count]
-    events = np.concatenate([[0], [span.events for span in earlier], units.sizes()[low:high]]).cumsum()
-    bits = [span.surprise_bits for span in earlier]
-    # on the grid of bits, sums and their differences are exact
-    surprise = np.concatenate([[0.0], bits, found.bits[low:high, SURPRISE]]).cumsum()
-    columns = (
-        first.astype(np.int64),
-        units.last[low:high],
-        began.astype(np.int64),
-        units.last_time_ns[low:high],
-        (events[blocks:] - events[:-blocks]).astype(np.int64),
-    )
-    rows = zip(keys, *(column.tolist() for column in columns), strict=True)
-    return rows, (surprise[blocks:] - surprise[:-blocks]).tolist()
-
-
-def _span_of(units: Units, row: int, found: Found) -> _Span:
-    bits = found.bits[row]
-    return _Span(
-        units.keys[row],
-        int(units.bounds[row + 1] - units.bounds[row]),
-        int(units.first[row]),
-        int(units.first_time_ns[row]),
-        float(bits[SCORE]),
-        float(bits[SURPRISE]),
-    )
-
-
-def _explained_row(
-    units: Units, row: int, found: Found, marks: npt.NDArray[np.int32], *, signs_more: int
-) -> Explained:
-    """A unit of the kernel's as it is explained, should the window that it is in alarm."""
-    bits, templates = found.bits[row].tolist(), found.templates[row].tolist()
-    begin = int(units.bounds[row]) + row
-    shares = found.shares[begin : begin + int(units.bounds[row + 1] - units.bounds[row]) + signs_more].copy()
-    made = Assessment(
-        bits[SCORE],
-        bits[SURPRISE],
-        Part(bits[PRESENCE], templates[0]),
-        Part(bits[COUNT], templates[1]),
-        bits[SET],
-        shares,
-    )
-    return Explained(coded_unit(units.ids_of(row).copy(), marks), made)
-
-
-def _explained_state(block: Explained) -> list[Any]:
-    made = block.assessment
-    parts = [made.presence.bits, made.presence.template, made.count.bits, made.count.template]
-    shares = pack_array(made.order_shares)
-    return [pack_array(block.unit.ids), made.score, made.surprise_bits, made.set_bits, parts, shares]
-
-
-def _explained_of(raw: list[Any], marks: npt.NDArray[np.int32]) -> Explained:
-    ids, score, surprise_bits, set_bits, parts, shares = raw
-    made = Assessment(
-        score, surprise_bits, Part(*parts[:2]), Part(*parts[2:]), set_bits, unpack_array(shares)
-    )
-    return Explained(coded_unit(unpack_array(ids), marks), made)

@@ -46,7 +46,7 @@ def test_quantiles() -> None:
 def evidence(
     p: float, score: float = 10.0, *, cause: int = 1, record: bool = False, now: int = 1
 ) -> Evidence:
-    return Evidence(score, p, record, ("presence", cause), now)
+    return Evidence(score, p, record, ("presence", cause), False, now)
 
 
 def decision(*, budget: float = 20.0, episodes: bool = True) -> Decision:
