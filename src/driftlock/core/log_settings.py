@@ -27,6 +27,7 @@ class LogSettings:
     and at least 40 blocks. In mode "session" a unit is the events of one key, complete when `session_idle_ns`
     passed without another or at `session_events_max`; the baseline is complete at 40 sessions with together
     `baseline_size` events, or at 200. `baseline_units` replaces these rules by a number of units.
+    `form` names how the events' lines were made: events of different forms do not mix in one state.
     `alert_budget` bounds the alarms a week of the stream's clock; it may be infinite.
     """
 
@@ -41,6 +42,7 @@ class LogSettings:
     sessions_open_max: int = SESSIONS_OPEN_MAX
     calibration_max: int = CALIBRATION_SCORES_MAX
     baseline_units: int | None = None
+    form: str = ""
 
     def __post_init__(self) -> None:
         if self.mode not in ("block", "session"):
@@ -94,4 +96,5 @@ class LogSettings:
     @property
     def shape(self) -> list[str | int | None]:
         """What makes a state: under another shape a stored state means nothing, and learning starts anew."""
-        return [self.mode, self.baseline_size, self.window_size, self.hop_size, self.baseline_units]
+        sizes = [self.baseline_size, self.window_size, self.hop_size, self.baseline_units]
+        return [self.mode, *sizes, self.form]

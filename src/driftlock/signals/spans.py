@@ -19,7 +19,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 
 from driftlock.errors import MalformedTelemetryError
 from driftlock.signals.batch import Signal, SpanBatch
-from driftlock.signals.canonical import canonicalise, hash_lines, with_endings
+from driftlock.signals.canonical import hash_lines, with_endings
 from driftlock.signals.keys import KeyTable, stream_key
 from driftlock.signals.log_text import (
     ATTRIBUTES_BYTES_MAX,
@@ -28,6 +28,7 @@ from driftlock.signals.log_text import (
     attribute_value,
 )
 from driftlock.signals.logs import TIME_NS_MAX, TRACE_ID_BYTES
+from driftlock.signals.masking import DEFAULT_MASKING, Masking
 
 NAME_BYTES_MAX = 256
 STATUS_BYTES_MAX = 128
@@ -63,7 +64,9 @@ def _octaves() -> tuple[npt.NDArray[np.int64], list[bytes]]:
 DURATION_BOUNDS_NS, DURATION_ENDINGS = _octaves()
 
 
-def decode_spans(payload: bytes, *, tenant: str, attributes: tuple[str, ...]) -> SpanBatch:
+def decode_spans(
+    payload: bytes, *, tenant: str, attributes: tuple[str, ...], masking: Masking = DEFAULT_MASKING
+) -> SpanBatch:
     """The spans of an ExportTraceServiceRequest, in order. Raises `MalformedTelemetryError`."""
     try:
         request = ExportTraceServiceRequest.FromString(payload)
@@ -78,11 +81,12 @@ def decode_spans(payload: bytes, *, tenant: str, attributes: tuple[str, ...]) ->
         for span in _spans(resource):
             signal: Signal = "llm" if _is_genai(span) else "traces"
             if signal not in known:
-                known[signal] = table.index(stream_key(resource.resource, tenant, signal, attributes))
+                key = stream_key(resource.resource, tenant, signal, attributes, masking.redact)
+                known[signal] = table.index(key)
             streams.append(known[signal])
             spans.append(span)
             lines.append(span_line(span, genai=signal == "llm"))
-    return _batch(table, streams, spans, lines)
+    return _batch(table, streams, spans, lines, masking)
 
 
 def span_line(span: Any, *, genai: bool) -> bytes:
@@ -99,12 +103,14 @@ def span_line(span: Any, *, genai: bool) -> bytes:
     return b" ".join(part for part in parts if part)
 
 
-def _batch(table: KeyTable, streams: list[int], spans: list[Any], lines: list[bytes]) -> SpanBatch:
+def _batch(
+    table: KeyTable, streams: list[int], spans: list[Any], lines: list[bytes], masking: Masking
+) -> SpanBatch:
     starts = np.array([min(s.start_time_unix_nano, TIME_NS_MAX) for s in spans], dtype=np.int64)
     ends = np.array([min(s.end_time_unix_nano, TIME_NS_MAX) for s in spans], dtype=np.int64)
     duration_ns = np.maximum(ends - starts, 0)
     offsets = np.cumsum([0, *map(len, lines)], dtype=np.int64)
-    masked = canonicalise(np.frombuffer(b"".join(lines), dtype=np.uint8), offsets[:-1], offsets[1:])
+    masked = masking.canonical(np.frombuffer(b"".join(lines), dtype=np.uint8), offsets[:-1], offsets[1:])
     canonical = with_endings(
         masked, DURATION_ENDINGS, np.searchsorted(DURATION_BOUNDS_NS, duration_ns, "right")
     )
