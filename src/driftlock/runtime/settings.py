@@ -138,8 +138,8 @@ class Settings:
         _option(
             _DETECTION,
             "NAME=REGEX: what matches reads `<NAME>`, before all other masking. Repeatable; in the "
-            "environment one a line. The regex is in the syntax of Rust's regex crate. A change makes log and "
-            "trace streams learn anew.",
+            "environment one a line. The regex is in the syntax of Rust's regex crate. A change makes log "
+            "and trace streams learn anew.",
             converter=_lines,
             n_tokens=1,
             negative=(),
