@@ -20,11 +20,10 @@ from driftlock.signals.batch import LogBatch, Signal
 from driftlock.signals.canonical import hash_lines
 from driftlock.signals.kernel import readonly
 from driftlock.signals.keys import KeyTable, resource_key, stream_key
-from driftlock.signals.log_text import SEVERITY_NUMBER_MAX, record_line
+from driftlock.signals.log_text import SEVERITY_NUMBER_MAX, is_genai, record_line
 from driftlock.signals.log_walk import TEXT_GROWTH_MAX, TEXT_SLACK_BYTES, count_logs, walk_logs
 from driftlock.signals.masking import DEFAULT_MASKING, Masking
 
-GENAI_PREFIX = "gen_ai."
 TIME_NS_MAX = 2**63 - 1
 TRACE_ID_BYTES = 16
 
@@ -131,7 +130,7 @@ def _parsed(
     for resource in _parse(payload).resource_logs:
         for scope in resource.scope_logs:
             for record in scope.log_records:
-                signal: Signal = "llm" if _is_genai(record) else "logs"
+                signal: Signal = "llm" if is_genai(record) else "logs"
                 key = stream_key(resource.resource, tenant, signal, attributes, masking.redact)
                 streams.append(table.index(key))
                 records.append(record)
@@ -147,12 +146,6 @@ def _parsed(
         trace_id=np.frombuffer(trace_ids, dtype=np.uint8).reshape(-1, TRACE_ID_BYTES),
         canonical=canonical,
         template=hash_lines(canonical),
-    )
-
-
-def _is_genai(record: Any) -> bool:
-    return record.event_name.startswith(GENAI_PREFIX) or any(
-        item.key.startswith(GENAI_PREFIX) for item in record.attributes
     )
 
 
