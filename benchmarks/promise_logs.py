@@ -48,7 +48,7 @@ class Sessions:
 def made_log(seed: int, *, season: float, step_s: int = 10, weeks: float = 1.0) -> MadeLog:
     """Lines of 40 templates with shares of 1/rank, with sequential ids, addresses and time stamps.
 
-    A line comes every `step_s` seconds. Half of them follow from the one before (a chain), the rest are drawn;
+    A line comes every `step_s` seconds. Half of them follow from the one before, the others are drawn;
     with a `season` (0 to 1) the chance that they come from the night's half follows the time of day.
     """
     rng = np.random.default_rng(seed)
