@@ -14,6 +14,7 @@ from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportM
 
 from driftlock.errors import UsageError
 from driftlock.runtime.logs import JsonLines, Text
+from driftlock.signals import redaction
 from driftlock.signals.canonical import CANONICAL_VERSION
 from driftlock.signals.keys import key_parts, partition_of
 from driftlock.signals.logs import decode_logs
@@ -91,6 +92,22 @@ def test_what_is_redacted_stays_so(text: str) -> None:
     clean = redact(text)
     assert redact(clean) == clean
     assert (redact_name(text) == text) == (clean == text)
+
+
+hinted = st.sampled_from(
+    ["pass_word=x1", "api-key: x", "TOKEN=a", "cookie=b", "bob@x.org", "nats://t@h", "NL91 ABNA 0417 1643 00",
+     "AKIAIOSFODNN7EXAMPLE", "Bearer abcdefghijklmnop1", "4111111111111111", "sk-0123456789abcdefghij1"]
+)  # fmt: skip
+
+
+@given(st.lists(hinted | st.text("aB1 .:/-_=", max_size=8), max_size=5).map(" ".join))
+@settings(deadline=None, max_examples=500)
+def test_the_quick_look_misses_nothing(text: str) -> None:
+    slow = text
+    for name in CLASSES:
+        for pattern, replacement in redaction._RULES[name]:
+            slow = pattern.sub(replacement, slow)
+    assert redact(text) == slow
 
 
 def test_redacted_names_stay_apart() -> None:
