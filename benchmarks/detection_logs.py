@@ -26,6 +26,7 @@ import numpy as np
 import numpy.typing as npt
 from rich.console import Console
 from rich.table import Table
+from river.anomaly import HalfSpaceTrees
 from sklearn.decomposition import PCA
 from sklearn.ensemble import IsolationForest
 
@@ -107,12 +108,30 @@ def pca(units: Units) -> Floats:
     return np.asarray(((units.counts - back) ** 2).sum(axis=1))
 
 
+def half_space_trees(units: Units) -> Floats:
+    """River's half-space trees on count vectors scaled by the baseline, which score and then learn each unit.
+
+    Its defaults (10 trees of height 8, windows of 250) but for the seed.
+    """
+    most = np.maximum(units.counts[: units.baseline].max(axis=0), 1)
+    scaled = np.minimum(units.counts / most, 1.0)
+    names = list(range(scaled.shape[1]))
+    trees = HalfSpaceTrees(seed=SEED, limits=dict.fromkeys(names, (0.0, 1.0)))
+    scores = np.zeros(len(scaled))
+    for row, vector in enumerate(scaled.tolist()):
+        unit = dict(zip(names, vector, strict=True))
+        scores[row] = trees.score_one(unit)
+        trees.learn_one(unit)
+    return scores
+
+
 PEERS: dict[str, Callable[[Units], Floats]] = {
     "length": length,
     "new template": new_template,
     "count vector": count_vector,
     "PCA (scikit-learn)": pca,
     "isolation forest (scikit-learn)": isolation_forest,
+    "half-space trees (River)": half_space_trees,
 }
 
 

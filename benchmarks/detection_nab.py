@@ -27,6 +27,7 @@ import numpy.typing as npt
 import pandas as pd
 from rich.console import Console
 from rich.table import Table
+from river.anomaly import HalfSpaceTrees
 
 from driftlock.core.series import SeriesBank, SeriesSettings, score_series
 from driftlock.core.series_time import times_in_ns
@@ -62,6 +63,25 @@ def last_difference(_: list[str], values: Floats) -> Floats:
     return np.nan_to_num((z / (1 + z)).to_numpy())
 
 
+def half_space_trees(_: list[str], values: Floats) -> Floats:
+    """River's half-space trees on the value, its rank among the last 256 and its step, each within [0, 1].
+
+    The value by its place in the range so far. Scored before learned; defaults but for the seed.
+    """
+    past = pd.Series(values)
+    least, most = past.cummin(), past.cummax()
+    place = ((past - least) / (most - least).replace(0, 1)).to_numpy()
+    rank = past.rolling(WINDOW, min_periods=1).rank(pct=True).to_numpy()
+    step = np.abs(np.diff(place, prepend=place[0]))
+    trees = HalfSpaceTrees(seed=SEED)
+    scores = np.zeros(len(values))
+    for row, point in enumerate(zip(place.tolist(), rank.tolist(), step.tolist(), strict=True)):
+        named = dict(zip(("place", "rank", "step"), point, strict=True))
+        scores[row] = trees.score_one(named)
+        trees.learn_one(named)
+    return np.clip(np.nan_to_num(scores), 0.0, 1.0)
+
+
 def driftlock(timestamps: list[str], values: Floats) -> Floats:
     """What `driftlock score` writes."""
     return score_series(timestamps, values)
@@ -79,6 +99,7 @@ DETECTORS: dict[str, Detector] = {
     "constant": constant,
     "windowed Gaussian": windowed_gaussian,
     "last difference": last_difference,
+    "half-space trees (River)": half_space_trees,
     "Driftlock": driftlock,
     "Driftlock's default alarms": alarms,
 }

@@ -21,6 +21,7 @@ from driftlock.core.log_settings import LogSettings
 from driftlock.core.log_stream import LogStream
 from driftlock.core.verdict import Verdict
 from driftlock.errors import UsageError
+from driftlock.signals.masking import Masking
 from driftlock.signals.textlog import check_pattern, extract_keys, text_batch
 
 FOUND_EXIT_CODE = 10
@@ -55,6 +56,10 @@ def detect(
     baseline: Annotated[int, _own("Lines to learn from, without sessions.", validator=Number(gte=1))] = 400,
     window: Annotated[int, _own("Lines a window, without sessions.", validator=Number(gte=1))] = 50,
     hop: Annotated[int, _own("Lines from window to window.", validator=Number(gte=1))] = 25,
+    mask: Annotated[
+        tuple[str, ...],
+        _own("NAME=REGEX: what matches reads <NAME>, before all other masking. Repeatable.", negative=()),
+    ] = (),
     limit: Annotated[int, _own("The most anomalies to show.", validator=Number(gte=1))] = 20,
     follow: Annotated[
         bool, _own("Read on as the file grows and show each anomaly as it is found.", negative=())
@@ -75,10 +80,11 @@ def detect(
         raise UsageError("Only one file can be followed.")
     pattern = _pattern(session, session_key)
     settings = block_settings(baseline=baseline, window=window, hop=hop)
+    masking = Masking.of(mask=mask)
     if follow:
-        count = _follow(files[0], settings, pattern, format)
+        count = _follow(files[0], settings, pattern, masking, format)
     else:
-        count = _detect_all(files, settings, pattern, baseline_fraction, format, limit)
+        count = _detect_all(files, settings, pattern, masking, baseline_fraction, format, limit)
     sys.stdout.flush()
     raise SystemExit(FOUND_EXIT_CODE if count else 0)
 
@@ -98,6 +104,7 @@ def _detect_all(
     files: tuple[str, ...],
     settings: LogSettings,
     pattern: str | None,
+    masking: Masking,
     baseline_fraction: float,
     form: str,
     limit: int,
@@ -118,10 +125,15 @@ def _detect_all(
                 progress.update(task, completed=position, lines=lines, speed=speed)  # noqa: B023
 
             if pattern is None:
-                scored = score_blocks(file, settings, told)
+                scored = score_blocks(file, settings, told, masking=masking)
             else:
                 scored = score_sessions(
-                    file, settings, told, pattern=pattern, baseline_fraction=baseline_fraction
+                    file,
+                    settings,
+                    told,
+                    pattern=pattern,
+                    baseline_fraction=baseline_fraction,
+                    masking=masking,
                 )
             seconds = time.monotonic() - begun
         alarms = [verdict for verdict in scored.verdicts if verdict.alarm]
@@ -168,7 +180,7 @@ def _summary(console: Console, name: str, scored: Scored, alarms: int, seconds: 
     console.print(said, markup=False, highlight=False, soft_wrap=True)
 
 
-def _follow(name: str, settings: LogSettings, pattern: str | None, form: str) -> int:
+def _follow(name: str, settings: LogSettings, pattern: str | None, masking: Masking, form: str) -> int:
     """Scores lines as they come, until the input ends (a pipe) or Ctrl-C (a file)."""
     if pattern is not None:
         settings = LogSettings(mode="session", session_idle_ns=FOLLOW_IDLE_NS, alert_budget=float("inf"))
@@ -192,7 +204,7 @@ def _follow(name: str, settings: LogSettings, pattern: str | None, form: str) ->
                 if not chunk:
                     count += tell(stream.tick(now_ns))
                     continue
-                batch = text_batch(chunk)
+                batch = text_batch(chunk, masking=masking)
                 keys = None
                 if pattern is not None:
                     keys = extract_keys(chunk, pattern).of_lines(missing=b"")

@@ -17,6 +17,7 @@ from driftlock.cli.units import Scored, score_blocks, score_sessions
 from driftlock.core.log_settings import LogSettings
 from driftlock.core.verdict import Verdict
 from driftlock.errors import UsageError
+from driftlock.signals.masking import DEFAULT_MASKING, Masking
 
 Format = Literal["json", "csv"]
 
@@ -46,6 +47,10 @@ def score(
     baseline: Annotated[int, _own("Lines to learn from, without --session.", validator=Number(gte=1))] = 400,
     window: Annotated[int, _own("Lines a window, without --session.", validator=Number(gte=1))] = 50,
     hop: Annotated[int, _own("Lines from window to window.", validator=Number(gte=1))] = 25,
+    mask: Annotated[
+        tuple[str, ...],
+        _own("NAME=REGEX: what matches reads <NAME>, before all other masking. Repeatable.", negative=()),
+    ] = (),
     format: Annotated[  # noqa: A002
         Format | None, _own("Default: json for logs, csv for a series.")
     ] = None,
@@ -60,8 +65,11 @@ def score(
         _write_series(file, format or "csv")
         return
     settings = block_settings(baseline=baseline, window=window, hop=hop)
+    masking = Masking.of(mask=mask)
     with LogFile(file) as log:
-        scored = scored_log(log, settings, session=session, baseline_fraction=baseline_fraction)
+        scored = scored_log(
+            log, settings, session=session, baseline_fraction=baseline_fraction, masking=masking
+        )
     _write(scored.verdicts, format or "json")
 
 
@@ -79,7 +87,12 @@ def block_settings(*, baseline: int, window: int, hop: int) -> LogSettings:
 
 
 def scored_log(
-    log: LogFile, settings: LogSettings, *, session: str | None, baseline_fraction: float
+    log: LogFile,
+    settings: LogSettings,
+    *,
+    session: str | None,
+    baseline_fraction: float,
+    masking: Masking = DEFAULT_MASKING,
 ) -> Scored:
     """The verdicts on a log's sessions or windows, without telling progress."""
 
@@ -87,9 +100,15 @@ def scored_log(
         return None
 
     if session is None:
-        return score_blocks(log, settings, silent, tells=False)
+        return score_blocks(log, settings, silent, masking=masking, tells=False)
     return score_sessions(
-        log, settings, silent, pattern=session, baseline_fraction=baseline_fraction, tells=False
+        log,
+        settings,
+        silent,
+        pattern=session,
+        baseline_fraction=baseline_fraction,
+        masking=masking,
+        tells=False,
     )
 
 

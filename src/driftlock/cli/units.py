@@ -8,7 +8,7 @@ first ones to appear) before all others, those in the order in which they comple
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from math import ceil
 
 import numpy as np
@@ -18,6 +18,7 @@ from driftlock.cli.logfile import LINE_BYTES_MAX, UNREADABLE, LogFile
 from driftlock.core.log_stream import Assembled, LogSettings, LogStream
 from driftlock.core.verdict import Verdict
 from driftlock.errors import InputError
+from driftlock.signals.masking import DEFAULT_MASKING, Masking
 from driftlock.signals.textlog import TextBatch, check_pattern, extract_keys, text_batch
 
 CHUNK_BYTES = 4 * 1024 * 1024
@@ -51,12 +52,19 @@ def chunks(file: LogFile) -> Iterator[bytes]:
         yield rest
 
 
-def score_blocks(file: LogFile, settings: LogSettings, progress: Progress, *, tells: bool = True) -> Scored:
+def score_blocks(
+    file: LogFile,
+    settings: LogSettings,
+    progress: Progress,
+    *,
+    masking: Masking = DEFAULT_MASKING,
+    tells: bool = True,
+) -> Scored:
     """Verdicts on the windows of an un-keyed log. Positions are line numbers from 1."""
-    stream, lines = LogStream(settings, tells=tells), 0
+    stream, lines = LogStream(replace(settings, form=masking.version), tells=tells), 0
     verdicts: list[Verdict] = []
     for chunk in readable(file):
-        batch = text_batch(chunk)
+        batch = text_batch(chunk, masking=masking)
         verdicts += add_lines(stream, batch, first_line=lines + 1)
         lines += len(batch)
         progress(lines, file.position)
@@ -101,6 +109,7 @@ def readable(file: LogFile) -> Iterator[bytes]:
 class _KeyedLines:
     """The keyed lines of a file, as columns; texts of templates once each."""
 
+    masking: Masking
     keys: dict[bytes, int] = field(default_factory=dict)
     texts: dict[int, bytes] = field(default_factory=dict)
     columns: list[tuple[npt.NDArray[np.int64], ...]] = field(default_factory=list)
@@ -108,7 +117,7 @@ class _KeyedLines:
     lines: int = 0
 
     def take(self, chunk: bytes, pattern: str) -> None:
-        batch = text_batch(chunk)
+        batch = text_batch(chunk, masking=self.masking)
         found = extract_keys(chunk, pattern)
         keys = self.keys
         # one more for lines without a key: -1 is the last
@@ -134,18 +143,20 @@ def score_sessions(
     *,
     pattern: str,
     baseline_fraction: float,
+    masking: Masking = DEFAULT_MASKING,
     tells: bool = True,
 ) -> Scored:
     """Verdicts on the complete sessions of a file, the baseline's left out. Positions are line numbers."""
     check_pattern(pattern)
-    held = _KeyedLines()
+    held = _KeyedLines(masking)
     for chunk in readable(file):
         held.take(chunk, pattern)
         progress(held.lines, file.position)
     if not held.keys:
         raise InputError(f"No line of {file.name} matches {pattern!r}.")
     baseline = max(ceil(len(held.keys) * baseline_fraction), 2)
-    stream = LogStream(_for_file(settings, min(baseline, 4_096)), tells=tells)
+    chosen = replace(_for_file(settings, min(baseline, 4_096)), form=masking.version)
+    stream = LogStream(chosen, tells=tells)
     verdicts = _score_units(stream, held, baseline)
     return Scored(verdicts, held.lines, baseline, stream)
 

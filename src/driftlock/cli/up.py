@@ -22,7 +22,9 @@ def up(*, settings: Settings = DEFAULTS, config: ConfigFile = None) -> None:
     from driftlock.runtime.logs import set_up_logging
     from driftlock.runtime.supervisor import up as run
 
-    set_up_logging(process="up", level=settings.log_level, form=settings.log_format)
+    set_up_logging(
+        process="up", level=settings.log_level, form=settings.log_format, redacted=settings.redacted
+    )
 
     def tell(running: Running) -> None:
         print("\n".join(running.lines(command=_command())), flush=True)

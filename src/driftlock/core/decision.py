@@ -4,13 +4,14 @@ A p-value of α flags a share α of the units of a stationary stream for ever; n
 unit with p ≤ α alarms only if it is a record (stranger than the whole calibration set, which happens to an
 exchangeable unit with probability 1/(n + 1)), or if its cause was not seen among suspicious units for the
 last `REPEAT_UNITS` and either p ≤ α/5 or the cause is a line never seen at all (causes are templates, so a
-stationary stream runs out of them). Alarms then draw on the alert budget, a bucket that refills over a week
-of the stream's clock; when it is empty, only an all-time record still passes, of which N exchangeable units
-hold about ln N. Consecutive suspicious blocks are one episode with one alarm.
+stationary stream runs out of them). No week of the stream's clock, wherever it begins, holds more alarms than
+the alert budget; its last quarter is kept for all-time records, so that a run of small finds does not silence
+what is stranger than everything before. Consecutive suspicious blocks are one episode with one alarm.
 """
 
 from __future__ import annotations
 
+from collections import deque
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,6 +20,9 @@ REPEAT_UNITS = 500
 NEW_CAUSE_SHARE = 0.2
 EPISODE_QUIET_UNITS = 3
 CAUSES_MAX = 1_024
+BUDGET_MAX = 1_024
+"""A budget beyond this is no bound: every alarm of the last week would have to be remembered."""
+RECORDS_SHARE = 4
 
 Cause = tuple[str, int]
 
@@ -45,7 +49,9 @@ class Decision:
         self._threshold = p_value_threshold
         self._budget = alert_budget
         self._episodes = episodes
-        self._tokens = alert_budget
+        self._bound = 0 if alert_budget == 0 else max(int(min(alert_budget, BUDGET_MAX)), 1)
+        self._span_ns = int(WEEK_NS / min(alert_budget, 1.0)) if alert_budget else WEEK_NS
+        self._alarms: deque[int] = deque()  # their times in the last week, oldest first
         self._clock_ns = 0
         self._all_time = 0.0
         self._units = 0
@@ -70,21 +76,25 @@ class Decision:
         if evidence.p_value > self._threshold:
             self._calm(1)
             return False
-        self._refill(evidence.now_ns)
+        self._clock_ns = max(self._clock_ns, evidence.now_ns)
         self._quiet = 0
         rare = evidence.unseen or evidence.p_value <= NEW_CAUSE_SHARE * self._threshold
         strange = evidence.record or (news and rare)
-        if not strange or inside or not (self._tokens >= 1 or all_time):
+        if not strange or inside or not self.spend(all_time=all_time):
             return False
-        self._tokens = max(self._tokens - 1, 0.0)
         self._open = self._episodes
         return True
 
-    def spend(self) -> bool:
-        """Draws one alarm of another kind on the budget; False, and nothing is drawn, when it is empty."""
-        if self._tokens < 1:
+    def spend(self, *, all_time: bool = False) -> bool:
+        """Draws one alarm on the budget; False, and nothing is drawn, when it is spent."""
+        if self._budget > BUDGET_MAX:
+            return True
+        while self._alarms and self._alarms[0] <= self._clock_ns - self._span_ns:
+            self._alarms.popleft()
+        kept = 0 if all_time or self._bound < 2 else max(self._bound // RECORDS_SHARE, 1)
+        if len(self._alarms) >= self._bound - kept:
             return False
-        self._tokens -= 1
+        self._alarms.append(self._clock_ns)
         return True
 
     def pass_over(self, units: int, highest: float) -> None:
@@ -97,12 +107,6 @@ class Decision:
         self._quiet += units
         if self._quiet >= EPISODE_QUIET_UNITS:
             self._open = False
-
-    def _refill(self, now_ns: int) -> None:
-        if self._clock_ns and now_ns > self._clock_ns:
-            gained = self._budget * ((now_ns - self._clock_ns) / WEEK_NS)
-            self._tokens = min(self._tokens + gained, self._budget)
-        self._clock_ns = max(self._clock_ns, now_ns)
 
     def _note(self, cause: Cause) -> None:
         self._causes.pop(cause, None)
@@ -118,17 +122,17 @@ class Decision:
     def state(self) -> list[Any]:
         """What `load` restores exactly."""
         causes = [[kind, template, at] for (kind, template), at in self._causes.items()]
-        plain = [self._tokens, self._clock_ns, self._all_time, self._units, self._open, self._quiet]
-        return [plain, causes]
+        plain = [self._clock_ns, self._all_time, self._units, self._open, self._quiet]
+        return [plain, list(self._alarms), causes]
 
     def load(self, state: list[Any]) -> None:
-        """Takes over a state made by `state`; a changed budget caps what was saved up."""
-        plain, causes = state
-        tokens, self._clock_ns, self._all_time, self._units, self._open, self._quiet = plain
-        self._tokens = min(tokens, self._budget)
+        """Takes over a state made by `state`; what a larger budget allowed counts against a smaller one."""
+        plain, alarms, causes = state
+        self._clock_ns, self._all_time, self._units, self._open, self._quiet = plain
+        self._alarms = deque(alarms[-self._bound :] if self._bound else [])
         self._causes = {(kind, template): at for kind, template, at in causes}
 
     @property
     def nbytes(self) -> int:
-        """Bytes held, about 100 for each cause."""
-        return 200 + 100 * len(self._causes)
+        """Bytes held, about 100 for each cause and 40 for each alarm."""
+        return 200 + 100 * len(self._causes) + 40 * len(self._alarms)

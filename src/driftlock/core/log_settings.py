@@ -33,6 +33,7 @@ class LogSettings:
     passed without another or at `session_events_max`; if it goes on it is judged again as a whole, as
     long as `sessions_bytes_max` leaves room to remember it. The baseline is complete at 40 sessions with
     together `baseline_size` events, or at 200. `baseline_units` replaces these rules by a number of units.
+    `form` names how the events' lines were made: events of different forms do not mix in one state.
     `alert_budget` bounds the alarms a week of the stream's clock; it may be infinite. `byte_coder` measures
     the text of what alarms, and decides nothing.
     """
@@ -50,6 +51,7 @@ class LogSettings:
     calibration_max: int = CALIBRATION_SCORES_MAX
     baseline_units: int | None = None
     byte_coder: ByteCoderName = "zstd"
+    form: str = ""
 
     def __post_init__(self) -> None:
         if self.mode not in ("block", "session"):
@@ -111,4 +113,5 @@ class LogSettings:
     @property
     def shape(self) -> list[str | int | None]:
         """What makes a state: under another shape a stored state means nothing, and learning starts anew."""
-        return [self.mode, self.baseline_size, self.window_size, self.hop_size, self.baseline_units]
+        sizes = [self.baseline_size, self.window_size, self.hop_size, self.baseline_units]
+        return [self.mode, *sizes, self.form]

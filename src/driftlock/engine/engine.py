@@ -69,7 +69,12 @@ class PartitionEngine:
     """The streams of one partition. Not thread-safe: one owner feeds it, message by message, in order."""
 
     def __init__(self, settings: EngineSettings) -> None:
-        self._settings = settings
+        form = settings.masking.version
+        self._settings = replace(
+            settings,
+            logs=replace(settings.logs, form=form),
+            traces=replace(settings.traces, form=form),
+        )
         self._registry = StreamRegistry(settings.streams_max)
         self._metrics = MetricSeries(settings.series)
         self._tally = HourTally()
@@ -109,7 +114,7 @@ class PartitionEngine:
         `kind` is logs, metrics, traces or tick. Raises MalformedTelemetryError for a payload that is not
         OTLP; the engine's state is then as it was before.
         """
-        batch = _decode(kind, payload, tenant=tenant, attributes=self._settings.attributes)
+        batch = _decode(kind, payload, tenant, self._settings)
         findings = self._move_clock(received_ns, position)
         if isinstance(batch, PointBatch):
             findings += self._feed_points(batch, position)
@@ -125,7 +130,10 @@ class PartitionEngine:
         stream is cut into sessions, or the bound on streams may be reached midway.
         """
         found = decode_logs_together(
-            [message.payload for message in run], tenant=run[0].tenant, attributes=self._settings.attributes
+            [message.payload for message in run],
+            tenant=run[0].tenant,
+            attributes=self._settings.attributes,
+            masking=self._settings.masking,
         )
         times = list(accumulate((m.received_ns for m in run), max, initial=self._now_ns))[1:]
         if (
@@ -298,14 +306,15 @@ class PartitionEngine:
 
 
 def _decode(
-    kind: str, payload: bytes, *, tenant: str, attributes: tuple[str, ...]
+    kind: str, payload: bytes, tenant: str, settings: EngineSettings
 ) -> LogBatch | SpanBatch | PointBatch | None:
+    attributes, masking = settings.attributes, settings.masking
     if kind == "logs":
-        return decode_logs(payload, tenant=tenant, attributes=attributes)
+        return decode_logs(payload, tenant=tenant, attributes=attributes, masking=masking)
     if kind == "traces":
-        return decode_spans(payload, tenant=tenant, attributes=attributes)
+        return decode_spans(payload, tenant=tenant, attributes=attributes, masking=masking)
     if kind == "metrics":
-        return decode_points(payload, tenant=tenant, attributes=attributes)
+        return decode_points(payload, tenant=tenant, attributes=attributes, redact=masking.redact)
     return None
 
 

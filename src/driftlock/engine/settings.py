@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 from driftlock.core.log_stream import LogSettings
 from driftlock.core.series import SeriesSettings
+from driftlock.signals.masking import DEFAULT_MASKING, Masking
 
 STREAMS_PER_PARTITION_MAX = 2_048
 SWEEP_NS = 1_000_000_000
@@ -18,11 +19,13 @@ class EngineSettings:
 
     `attributes` are the resource attributes that split streams beside `service.name`. `logs` holds for log
     streams (blocks), `traces` for spans and LLM calls (a unit is a trace), `series` for metrics.
+    `masking` is done to lines and names before anything is learned, and names the form of line streams.
     """
 
     attributes: tuple[str, ...] = ()
     logs: LogSettings = field(default_factory=LogSettings)
     traces: LogSettings = field(default_factory=lambda: LogSettings(mode="session"))
     series: SeriesSettings = field(default_factory=SeriesSettings)
+    masking: Masking = DEFAULT_MASKING
     streams_max: int = STREAMS_PER_PARTITION_MAX
     config_version: int = 1

@@ -8,13 +8,18 @@ from datetime import UTC, datetime
 
 import msgspec
 
+from driftlock.signals.redaction import CLASSES, redact
+
 _QUIET = ("asyncio", "nats", "numba", "httpx", "httpcore", "uvicorn")  # chatty below warning
 
 
-def set_up_logging(*, process: str, level: str, form: str) -> None:
-    """Send everything from `level` on to standard error, each line with the name of the process."""
+def set_up_logging(*, process: str, level: str, form: str, redacted: tuple[str, ...] = CLASSES) -> None:
+    """Send everything from `level` on to standard error, each line with the name of the process.
+
+    What libraries say may quote what they were given: every line goes without the classes `redacted`.
+    """
     handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(JsonLines(process) if form == "json" else Text(process))
+    handler.setFormatter(JsonLines(process, redacted) if form == "json" else Text(process, redacted))
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
     logging.captureWarnings(True)
     for name in _QUIET:
@@ -24,16 +29,21 @@ def set_up_logging(*, process: str, level: str, form: str) -> None:
 class Text(logging.Formatter):
     """`time level process: message`."""
 
-    def __init__(self, process: str) -> None:
+    def __init__(self, process: str, redacted: tuple[str, ...] = CLASSES) -> None:
         super().__init__(f"%(asctime)s %(levelname)-7s {process}: %(message)s")
+        self._redacted = redacted
+
+    def format(self, record: logging.LogRecord) -> str:
+        return redact(super().format(record), self._redacted)
 
 
 class JsonLines(logging.Formatter):
     """One JSON object a line: time (RFC 3339, UTC), level, process, logger, message, and error if any."""
 
-    def __init__(self, process: str) -> None:
+    def __init__(self, process: str, redacted: tuple[str, ...] = CLASSES) -> None:
         super().__init__()
         self._process = process
+        self._redacted = redacted
 
     def format(self, record: logging.LogRecord) -> str:
         line = {
@@ -41,8 +51,8 @@ class JsonLines(logging.Formatter):
             "level": record.levelname.lower(),
             "process": self._process,
             "logger": record.name,
-            "message": record.getMessage(),
+            "message": redact(record.getMessage(), self._redacted),
         }
         if record.exc_info:
-            line["error"] = self.formatException(record.exc_info)
+            line["error"] = redact(self.formatException(record.exc_info), self._redacted)
         return msgspec.json.encode(line).decode()

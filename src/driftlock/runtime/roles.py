@@ -31,7 +31,9 @@ DRAIN_S = 8  # a role that has not ended so long after it was told to is ended b
 def run_role(role: Role, settings: Settings) -> None:
     """Be this role until SIGTERM or SIGINT. Raises DriftlockError when it cannot start."""
     settings.check()
-    set_up_logging(process=role, level=settings.log_level, form=settings.log_format)
+    set_up_logging(
+        process=role, level=settings.log_level, form=settings.log_format, redacted=settings.redacted
+    )
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(_until_told(_WORK[role], settings))
 
@@ -89,6 +91,7 @@ def _detector(settings: Settings, stop: asyncio.Event) -> Coroutine[Any, Any, No
     from driftlock.detector.settings import DetectorSettings
     from driftlock.engine.settings import EngineSettings
     from driftlock.runtime.kernels import compiled_kernels
+    from driftlock.signals.masking import Masking
 
     compiled_kernels()
     sizes: dict[str, Any] = {
@@ -110,6 +113,7 @@ def _detector(settings: Settings, stop: asyncio.Event) -> Coroutine[Any, Any, No
                 p_value_threshold=settings.p_value_threshold,
                 series_max=max(1, settings.series_max // settings.partitions),
             ),
+            masking=Masking.of(mask=settings.mask, redact=settings.redact),
             streams_max=max(1, settings.streams_max // settings.partitions),
         ),
         partitions=settings.partitions,

@@ -20,6 +20,7 @@ from cyclopts.validators import Number
 
 from driftlock.errors import UsageError
 from driftlock.runtime.datafolder import FREE_BYTES_MIN, default_data_dir
+from driftlock.signals.redaction import CLASSES, checked_classes
 
 PREFIX = "DRIFTLOCK_"
 PARTITIONS_MAX = 1024  # a partition is a subject, a lock and an engine: thousands cost more than they share
@@ -45,6 +46,15 @@ def _names(_: object, tokens: Sequence[Token]) -> tuple[str, ...]:
     """Names separated by commas; a TOML list arrives as one token an item."""
     parts = (part.strip() for token in tokens for part in token.value.split(","))
     return tuple(part for part in parts if part)
+
+
+def _lines(_: object, tokens: Sequence[Token]) -> tuple[str, ...]:
+    """One text a flag or an item of a TOML list; one a line in the environment."""
+    return tuple(line for token in tokens for line in token.value.split("\n") if line)
+
+
+def _whole(_: object, value: str) -> list[str]:
+    return [value]
 
 
 def _port(text: str) -> Parameter:
@@ -124,6 +134,29 @@ class Settings:
             negative=(),
         ),
     ] = ()
+    mask: Annotated[
+        tuple[str, ...],
+        _option(
+            _DETECTION,
+            "NAME=REGEX: what matches reads `<NAME>`, before all other masking. Repeatable; in the "
+            "environment one a line. The regex is in the syntax of Rust's regex crate. A change makes log "
+            "and trace streams learn anew.",
+            converter=_lines,
+            n_tokens=1,
+            negative=(),
+            env_var_split=_whole,
+        ),
+    ] = ()
+    redact: Annotated[
+        tuple[str, ...],
+        _option(
+            _DETECTION,
+            "Classes of text that is not kept, separated by commas: secrets, personal; none for none.",
+            converter=_names,
+            n_tokens=1,
+            negative=(),
+        ),
+    ] = CLASSES
     baseline_size: Annotated[
         int,
         _option(
@@ -206,6 +239,11 @@ class Settings:
         return self.data_dir or default_data_dir()
 
     @property
+    def redacted(self) -> tuple[str, ...]:
+        """The classes of redaction that are on. Raises UsageError for an unknown one."""
+        return checked_classes(self.redact)
+
+    @property
     def detectors(self) -> int:
         """How many detector processes to run."""
         return self.detector_workers if self.detector_workers is not None else _cores()
@@ -226,6 +264,11 @@ class Settings:
         ports = (self.api_port, self.otlp_grpc_port, self.otlp_http_port)
         if len(set(ports)) != len(ports):
             raise UsageError(f"api_port, otlp_grpc_port and otlp_http_port must differ, they are {ports}.")
+        checked_classes(self.redact)
+        if self.mask:
+            from driftlock.signals.patterns import parse_patterns  # late: nothing else needs polars here
+
+            parse_patterns(self.mask)
         if self.inflight_bytes_max < self.request_bytes_max:
             raise UsageError("inflight_bytes_max must be at least request_bytes_max.")
         if self.dev_api_key is not None and not is_loopback(self.host):
@@ -237,7 +280,9 @@ class Settings:
     def environment(self) -> dict[str, str]:
         """The same settings as environment variables, for the role processes that a supervisor starts."""
         values = {field.name: getattr(self, field.name) for field in fields(self)}
-        return {environment_name(name): _text(v) for name, v in values.items() if v not in (None, ())}
+        values["mask"] = "\n".join(self.mask)
+        values["redact"] = self.redact or ("none",)
+        return {environment_name(name): _text(v) for name, v in values.items() if v not in (None, (), "")}
 
 
 DEFAULTS = Settings()

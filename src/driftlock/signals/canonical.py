@@ -1,4 +1,4 @@
-"""Canonical bytes, version 2: a line of text with its variable parts replaced by typed placeholders.
+"""Canonical bytes, version 3: a line of text with its variable parts replaced by typed placeholders.
 
 Owns: the grammar below, its compiled scanner, and the 64-bit hash of a canonical line. Must not know: OTLP,
 streams, detection. The scanner is in `scanner.py`, what it matches in `mask_times.py`, `masks.py`,
@@ -8,10 +8,10 @@ streams, detection. The scanner is in `scanner.py`, what it matches in `mask_tim
 A change in what any input yields is a new `CANONICAL_VERSION`, because baselines hold canonical bytes.
 
 1. Cut: at most `LINE_BYTES_MAX` bytes of input, on a character's boundary; a cut line ends with `<cut>`.
-2. Clean: each byte outside valid UTF-8 becomes `?`, each run of line breaks becomes `⏎`, each other run of
-   spaces and control characters one space; none at either end.
-3. Chunks: bytes between delimiters (space, quotes, brackets, `,` `;` `=` `|` and the backquote), which stay.
-   Inside a chunk words are runs of letters, digits, `_` and non-ASCII bytes.
+2. Clean: each byte outside valid UTF-8 becomes `?`, each run of line breaks one break, which is written `⏎`,
+   each other run of spaces and control characters one space; none at either end.
+3. Chunks: bytes between delimiters (space, break, quotes, brackets, `,` `;` `=` `|` and the backquote), which
+   stay. Inside a chunk words are runs of letters, digits, `_` and non-ASCII bytes.
 4. At the beginning of a word, the first that matches: `<ts>` (also over spaces), `<url>` (`word://…`),
    `<jwt>`, `<b64>` (32 bytes and more), `<host>` and `<ip>` (both with their port), `<uuid>`, `<mac>`, IPv6
    as `<ip>`. An `<email>` anywhere in the chunk comes before these.
@@ -23,7 +23,8 @@ A change in what any input yields is a new `CANONICAL_VERSION`, because baseline
    `signal` or `response`; three digits after `HTTP/1.1 ` or after a closing quote, as in access logs.
 7. What follows the third `/` of a path is `<path>`; in a chunk after an HTTP method in capitals and one space
    (`GET /a/b/c/d/e`) what follows the fifth, so that routes stay distinct. A query is `?<query>`.
-8. Secrets (`password=…`, `token: …`, `Authorization: …`, `Bearer …`, AWS keys) become `<secret>`.
+8. Secrets (`password=…`, `token: …`, `Authorization: …`, `Bearer …`, keys of known services by their form,
+   PEM blocks of keys) become `<secret>`.
 """
 
 from __future__ import annotations
@@ -33,8 +34,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from driftlock.signals import chars, kernel, marks, mask_times, masks, results, routes, scanner, secrets
+from driftlock.signals import chars, kernel, marks, mask_times, masks, redaction, results, routes, scanner
 from driftlock.signals import clean as cleaning
+from driftlock.signals import secrets as secret_forms
 from driftlock.signals.batch import Lines
 from driftlock.signals.clean import clean, is_clean
 from driftlock.signals.kernel import entry, inner, pointer, readonly, sources
@@ -43,7 +45,7 @@ from driftlock.signals.scanner import ZERO, mask_line
 
 __all__ = ["CANONICAL_VERSION", "LINE_BYTES_MAX", "MARKS", "canonicalise", "hash_lines", "with_endings"]
 
-CANONICAL_VERSION = 2
+CANONICAL_VERSION = 3
 LINE_BYTES_MAX = 4096
 # Worst growth: one byte and a line break become `<num>` and the three bytes of the mark.
 GROWTH_MAX = 5
@@ -51,9 +53,16 @@ LINE_SLACK_BYTES = 64
 
 
 def canonicalise(
-    buffer: npt.NDArray[np.uint8], starts: npt.NDArray[np.int64], ends: npt.NDArray[np.int64]
+    buffer: npt.NDArray[np.uint8],
+    starts: npt.NDArray[np.int64],
+    ends: npt.NDArray[np.int64],
+    *,
+    secrets: bool = True,
 ) -> Lines:
-    """The canonical line of each `buffer[starts[i]:ends[i]]`, in order. See the module for the grammar."""
+    """The canonical line of each `buffer[starts[i]:ends[i]]`, in order. See the module for the grammar.
+
+    Without `secrets`, step 8 is left out.
+    """
     assert len(starts) == len(ends)
     if len(starts):
         assert int(starts.min()) >= 0
@@ -61,7 +70,7 @@ def canonicalise(
     lengths = np.minimum(np.maximum(ends - starts, 0), LINE_BYTES_MAX)
     out = np.empty(int(lengths.sum()) * GROWTH_MAX + LINE_SLACK_BYTES * (len(starts) + 1), dtype=np.uint8)
     offsets = np.zeros(len(starts) + 1, dtype=np.int64)
-    _canonical_lines(readonly(buffer), readonly(starts), readonly(ends), out, offsets)
+    _canonical_lines(readonly(buffer), readonly(starts), readonly(ends), secrets, out, offsets)
     return Lines(out[: offsets[-1]].copy(), offsets)
 
 
@@ -105,7 +114,7 @@ def _append(buffer, bounds, words, word_bounds, which, out, offsets):  # type: i
 
 def _line_loop(made_of: int) -> Any:
     @entry
-    def _canonical_lines(buffer, starts, ends, out_array, offsets):  # type: ignore[no-untyped-def]
+    def _canonical_lines(buffer, starts, ends, hide, out_array, offsets):  # type: ignore[no-untyped-def]
         assert made_of >= 0  # closed over, so that the cache knows which sources made the kernel
         line_array = np.empty(LINE_BYTES_MAX * 3 + 8, dtype=np.uint8)
         b, line, out = pointer(buffer), pointer(line_array), pointer(out_array)
@@ -118,9 +127,9 @@ def _line_loop(made_of: int) -> Any:
                 while end > start + LINE_BYTES_MAX - 3 and b[end] & 0xC0 == 0x80:
                     end -= 1
             if is_clean(b, start, end):
-                o = mask_line(b, start, end, out, o)
+                o = mask_line(b, start, end, hide, out, o)
             else:
-                o = mask_line(line, ZERO, clean(b, start, end, line), out, o)
+                o = mask_line(line, ZERO, clean(b, start, end, line), hide, out, o)
             if cut:
                 o = put(out, o, M_CUT)
             offsets[i + 1] = o
@@ -128,7 +137,19 @@ def _line_loop(made_of: int) -> Any:
     return _canonical_lines
 
 
-MADE_OF = (chars, cleaning, kernel, marks, mask_times, masks, results, routes, scanner, secrets)
+MADE_OF = (
+    chars,
+    cleaning,
+    kernel,
+    marks,
+    mask_times,
+    masks,
+    redaction,
+    results,
+    routes,
+    scanner,
+    secret_forms,
+)
 _canonical_lines = _line_loop(sources(*MADE_OF))
 
 

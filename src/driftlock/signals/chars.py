@@ -16,7 +16,7 @@ DIGIT, LETTER, UNDER, DELIMITER, HEX, PATH, COLON, AT, DOT, ACTIVE, NOT_DIGIT = 
 ALNUM = DIGIT | LETTER
 WORD = DIGIT | LETTER | UNDER
 
-DELIMITERS = b" \"'`()[]{}<>,;=|"
+DELIMITERS = b" \n\"'`()[]{}<>,;=|"
 PATH_BYTES = b".-+%~@$_"
 
 
@@ -48,7 +48,7 @@ DOMAIN[list(b"0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ.-")
 BASE64 = np.zeros(256, dtype=np.bool_)
 BASE64[list(b"0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ+/_-")] = True
 URL_STOP = np.zeros(256, dtype=np.bool_)
-URL_STOP[list(b" \"'`<>()[]{}|")] = True
+URL_STOP[list(b" \n\"'`<>()[]{}|")] = True
 TRAILING = np.zeros(256, dtype=np.bool_)
 TRAILING[list(b".:!?,;")] = True
 

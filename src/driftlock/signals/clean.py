@@ -8,7 +8,6 @@ from __future__ import annotations
 import numpy as np
 
 from driftlock.signals.kernel import inner, once
-from driftlock.signals.marks import M_BREAK, M_SPACE, put
 from driftlock.signals.scanner import ZERO
 
 
@@ -25,7 +24,7 @@ def is_clean(b, k, e):  # type: ignore[no-untyped-def]
 
 @inner
 def clean(b, k, e, out):  # type: ignore[no-untyped-def]
-    """Write the clean form of b[k:e] to out; its size."""
+    """Write the clean form of b[k:e] to out, with `\\n` for a line break; its size."""
     o = ZERO
     p = k
     while p < e:
@@ -36,7 +35,8 @@ def clean(b, k, e, out):  # type: ignore[no-untyped-def]
                 breaks |= b[p] == 10 or b[p] == 13
                 p += 1
             if o > 0 and p < e:
-                o = put(out, o, M_BREAK if breaks else M_SPACE)
+                out[o] = 10 if breaks else 32
+                o += 1
             continue
         size = utf8_size(b, p, e)
         if size == 0:

@@ -3,8 +3,9 @@
 Owns: which resource attributes name a stream, how hostile or missing names are made harmless, and the
 stable hash from key to partition. Must not know: records, numba, detection.
 
-A key is safe to store and print: no control characters, bounded length. The partition leaves the signal
-out, because GenAI logs and GenAI spans share one `llm` stream, and a stream must have one owner.
+A key is safe to store and print: no control characters, bounded length, and redacted. The
+partition leaves the signal out, because GenAI logs and GenAI spans share one `llm` stream, and a stream must
+have one owner.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from typing import Any
 from opentelemetry.proto.resource.v1.resource_pb2 import Resource
 
 from driftlock.signals.batch import Signal, StreamKey
+from driftlock.signals.redaction import redact_name
 
 SERVICE_ATTRIBUTE = "service.name"
 SERVICE_UNKNOWN = "unknown_service"
@@ -73,17 +75,32 @@ def resource_partition(raw: bytes, tenant: str, attributes: tuple[str, ...], par
     return partition_of(tenant, key_parts(Resource.FromString(raw), attributes), partitions)
 
 
-def resource_key(raw: bytes, tenant: str, signal: Signal, attributes: tuple[str, ...]) -> StreamKey:
+def resource_key(
+    raw: bytes, tenant: str, signal: Signal, attributes: tuple[str, ...], redact: tuple[str, ...]
+) -> StreamKey:
     """The stream key of a serialized `Resource`, which must be valid."""
     if len(raw) <= RESOURCE_BYTES_CACHED_MAX:
-        return _cached_key(raw, tenant, signal, attributes)
-    return stream_key(Resource.FromString(raw), tenant, signal, attributes)
+        return _cached_key(raw, tenant, signal, attributes, redact)
+    return stream_key(Resource.FromString(raw), tenant, signal, attributes, redact)
 
 
-def stream_key(resource: Resource, tenant: str, signal: Signal, attributes: tuple[str, ...]) -> StreamKey:
-    """The stream key of a resource."""
+def stream_key(
+    resource: Resource, tenant: str, signal: Signal, attributes: tuple[str, ...], redact: tuple[str, ...]
+) -> StreamKey:
+    """The stream key of a resource, without what belongs to the classes `redact`.
+
+    The partition follows from the names as they came, and so do the digests that keep redacted names apart:
+    one key is never owned by two partitions.
+    """
     service, named = key_parts(resource, attributes)
-    return StreamKey(tenant=tenant, signal=signal, service=service, attributes=named)
+    shown = tuple((name, _redacted_value(name, value, redact)) for name, value in named)
+    return StreamKey(tenant=tenant, signal=signal, service=redact_name(service, redact), attributes=shown)
+
+
+def _redacted_value(name: str, value: str, redact: tuple[str, ...]) -> str:
+    # the name of the attribute may be what tells that its value is a secret
+    clean = redact_name(f"{name}={value}", redact)
+    return value if clean == f"{name}={value}" else clean.partition("=")[2]
 
 
 class KeyTable:
@@ -103,9 +120,11 @@ class KeyTable:
 
 
 @lru_cache(maxsize=RESOURCES_CACHED_MAX)
-def _cached_key(raw: bytes, tenant: str, signal: Signal, attributes: tuple[str, ...]) -> StreamKey:
+def _cached_key(
+    raw: bytes, tenant: str, signal: Signal, attributes: tuple[str, ...], redact: tuple[str, ...]
+) -> StreamKey:
     # Pure, and bounded by both limits above: parsing a resource costs more than walking its records.
-    return stream_key(Resource.FromString(raw), tenant, signal, attributes)
+    return stream_key(Resource.FromString(raw), tenant, signal, attributes, redact)
 
 
 @lru_cache(maxsize=RESOURCES_CACHED_MAX)

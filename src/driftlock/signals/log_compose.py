@@ -17,6 +17,9 @@ KEY, KEY_END, KIND, VALUE, VALUE_END = range(5)
 ABSENT, STRING, BOOL, INT, DOUBLE, ARRAY, MAP, BYTES = (np.int64(n) for n in range(8))
 
 SEVERITY_WORDS = names(" ".join(name.decode() for name in log_text.SEVERITIES))
+_PROMPTS = names(" ".join(key.decode() for key in log_text.PROMPT_KEYS))
+_PROMPT_FIRST = np.zeros(256, dtype=np.bool_)
+_PROMPT_FIRST[[key[0] for key in log_text.PROMPT_KEYS]] = True
 _WORDS = names("<list> <map> <text> <bytes> <num> <cut> true false")
 _LIST, _MAP, _TEXT, _BYTES, _NUMBER, _CUT, _TRUE, _FALSE = (np.int64(n) for n in range(8))
 _BODY_MAX = np.int64(log_text.BODY_BYTES_MAX)
@@ -63,12 +66,14 @@ def piece(b, k, e, size_max, text, o, begin):  # type: ignore[no-untyped-def]
 
 
 @inner
-def body_text(b, kind, k, e, text, o, begin):  # type: ignore[no-untyped-def]
+def body_text(b, kind, k, e, quiet, text, o, begin):  # type: ignore[no-untyped-def]
     if kind == ABSENT or (kind == STRING and k == e):
         return o
     o = _gap(text, o, begin)
     if kind != STRING:
         return _scalar(b, kind, k, e, text, o)
+    if quiet:
+        return write_word(text, o, _WORDS, _TEXT)
     o = _copy(b, k, min(e, k + _BODY_MAX), text, o)
     return write_word(text, o, _WORDS, _CUT) if e - k > _BODY_MAX else o
 
@@ -126,11 +131,29 @@ def attributes_text(b, table, count, text, o, begin):  # type: ignore[no-untyped
         key, key_end = table[row, KEY], table[row, KEY_END]
         o = _copy(b, key, min(key_end, key + _KEY_MAX), text, o)
         text[o] = 61
-        o = _attribute_value(b, table[row, KIND], table[row, VALUE], table[row, VALUE_END], text, o + 1)
+        kind = table[row, KIND]
+        if kind == STRING and _is_prompt(b, key, key_end):
+            o = write_word(text, o + 1, _WORDS, _TEXT)
+        else:
+            o = _attribute_value(b, kind, table[row, VALUE], table[row, VALUE_END], text, o + 1)
         total += o - first + 1
         if total > _ATTRIBUTES_BYTES_MAX:
             return before
     return o
+
+
+@inner
+def _is_prompt(b, k, e):  # type: ignore[no-untyped-def]
+    """Whether a key begins as one of `PROMPT_KEYS` does."""
+    if k == e or not _PROMPT_FIRST[b[k]]:
+        return False
+    for row in range(len(_PROMPTS)):
+        i = 0
+        while _PROMPTS[row, i] and k + i < e and b[k + i] == _PROMPTS[row, i]:
+            i += 1
+        if not _PROMPTS[row, i]:
+            return True
+    return False
 
 
 @inner

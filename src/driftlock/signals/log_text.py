@@ -9,6 +9,10 @@ a queue's name), but bounded: of the first `ATTRIBUTES_MAX`, sorted by key; a va
 `VALUE_BYTES_MAX` reads `<text>`, a structured one `<list>` or `<map>`, and what passes
 `ATTRIBUTES_BYTES_MAX` together is left out. An attribute whose values never repeat and are no number, id or
 address therefore makes lines that never repeat: take it out at the source.
+
+What people and models said to each other is never kept, however short: the string values of attributes that
+begin as `PROMPT_KEYS` do read `<text>`, and so do strings in the body of a GenAI record, but for those of
+`BODY_WORDS`, which say what kind of message it is.
 """
 
 from __future__ import annotations
@@ -29,6 +33,27 @@ STRUCTURE_VALUES_MAX = 256
 SEVERITIES = (b"TRACE", b"DEBUG", b"INFO", b"WARN", b"ERROR", b"FATAL")
 SEVERITY_NUMBER_MAX = 24
 
+# GenAI conventions of OpenTelemetry (also their older events), OpenLLMetry, OpenInference.
+GENAI_PREFIX = "gen_ai."
+PROMPT_KEYS = (
+    b"gen_ai.prompt",
+    b"gen_ai.completion",
+    b"gen_ai.input.messages",
+    b"gen_ai.output.messages",
+    b"gen_ai.system_instructions",
+    b"gen_ai.tool.call.arguments",
+    b"gen_ai.tool.call.result",
+    b"llm.prompts",
+    b"llm.completions",
+    b"llm.input_messages",
+    b"llm.output_messages",
+    b"traceloop.entity.input",
+    b"traceloop.entity.output",
+    b"input.value",
+    b"output.value",
+)
+BODY_WORDS = ("role", "finish_reason", "type", "name")
+
 LIST, MAP, TEXT, BYTES, NUMBER, CUT = b"<list>", b"<map>", b"<text>", b"<bytes>", b"<num>", b"<cut>"
 
 
@@ -37,7 +62,7 @@ def record_line(record: Any) -> bytes:
     head = [
         severity_text(record.severity_number, record.severity_text.encode()),
         record.event_name.encode()[:EVENT_BYTES_MAX],
-        body_text(record.body),
+        body_text(record.body, genai=is_genai(record)),
         attributes_text(record.attributes),
     ]
     return b" ".join(part for part in head if part)
@@ -50,9 +75,16 @@ def severity_text(number: int, text: bytes) -> bytes:
     return text[:SEVERITY_BYTES_MAX]
 
 
-def body_text(value: Any) -> bytes:
+def is_genai(record: Any) -> bool:
+    """Whether a log record is of the GenAI conventions."""
+    return record.event_name.startswith(GENAI_PREFIX) or any(
+        item.key.startswith(GENAI_PREFIX) for item in record.attributes
+    )
+
+
+def body_text(value: Any, *, genai: bool = False) -> bytes:
     """A body as text: strings as they are, structures as sorted `key=value` pairs."""
-    text = structure_text(value)
+    text = structure_text(value, quiet=genai)
     return text if len(text) <= BODY_BYTES_MAX else text[:BODY_BYTES_MAX] + CUT
 
 
@@ -62,12 +94,19 @@ def attributes_text(attributes: Any) -> bytes:
     parts: list[bytes] = []
     size = 0
     for key, value in sorted(pairs, key=lambda pair: pair[0]):
-        part = key[:KEY_BYTES_MAX] + b"=" + attribute_value(value)
+        part = key[:KEY_BYTES_MAX] + b"=" + pair_value(key, value)
         size += len(part) + 1
         if size > ATTRIBUTES_BYTES_MAX:
             break
         parts.append(part)
     return b" ".join(parts)
+
+
+def pair_value(key: bytes, value: Any) -> bytes:
+    """`attribute_value`, but what was said to or by a model reads `<text>`."""
+    if key.startswith(PROMPT_KEYS) and value.WhichOneof("value") == "string_value":
+        return TEXT
+    return attribute_value(value)
 
 
 def attribute_value(value: Any) -> bytes:
@@ -96,27 +135,37 @@ def scalar_text(value: Any, kind: str | None) -> bytes:
     return BYTES if kind == "bytes_value" else b""
 
 
-def structure_text(value: Any) -> bytes:
-    """A value of any kind as text, independent of the order of keys, bounded in depth and size."""
+def structure_text(value: Any, *, quiet: bool = False) -> bytes:
+    """A value of any kind as text, independent of the order of keys, bounded in depth and size.
+
+    With `quiet` strings read `<text>`, but for those under `BODY_WORDS`.
+    """
     budget = [STRUCTURE_VALUES_MAX]
-    return _structure(value, budget, 0)
+    return _structure(value, budget, 0, quiet)
 
 
-def _structure(value: Any, budget: list[int], depth: int) -> bytes:
+def _structure(value: Any, budget: list[int], depth: int, quiet: bool) -> bytes:
     kind = value.WhichOneof("value")
     budget[0] -= 1
     if kind == "array_value":
         if depth >= STRUCTURE_DEPTH_MAX:
             return LIST
-        items = [_structure(one, budget, depth + 1) for one in value.array_value.values[: max(budget[0], 0)]]
+        items = [
+            _structure(one, budget, depth + 1, quiet) for one in value.array_value.values[: max(budget[0], 0)]
+        ]
         return b"[" + b", ".join(items) + b"]"
     if kind == "kvlist_value":
         if depth >= STRUCTURE_DEPTH_MAX:
             return MAP
         pairs = sorted(value.kvlist_value.values, key=lambda item: item.key)[: max(budget[0], 0)]
         text = b" ".join(
-            item.key.encode() + b"=" + _structure(item.value, budget, depth + 1) for item in pairs
+            item.key.encode()
+            + b"="
+            + _structure(item.value, budget, depth + 1, quiet and item.key not in BODY_WORDS)
+            for item in pairs
         )
         return b"{" + text + b"}" if depth else text
+    if quiet and kind == "string_value" and value.string_value:
+        return TEXT
     text = scalar_text(value, kind)
     return b'"' + text + b'"' if depth and b" " in text else text

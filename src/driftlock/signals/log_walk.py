@@ -291,7 +291,7 @@ def _record(b, k, e, row, time_ns, severity, trace_id, genai, table, text, o):  
     else:
         o = piece(b, name, name_end, SEVERITY_MAX, text, o, begin)
     o = piece(b, event, event_end, EVENT_MAX, text, o, begin)
-    o = body_text(b, kind, body, body_end, text, o, begin)
+    o = body_text(b, kind, body, body_end, genai[row], text, o, begin)
     return validate, attributes_text(b, table, min(count, ATTRIBUTES_MAX), text, o, begin)
 
 

@@ -17,18 +17,20 @@ from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsSer
 
 from driftlock.errors import MalformedTelemetryError
 from driftlock.signals.batch import LogBatch, Signal
-from driftlock.signals.canonical import canonicalise, hash_lines
+from driftlock.signals.canonical import hash_lines
 from driftlock.signals.kernel import readonly
 from driftlock.signals.keys import KeyTable, resource_key, stream_key
-from driftlock.signals.log_text import SEVERITY_NUMBER_MAX, record_line
+from driftlock.signals.log_text import SEVERITY_NUMBER_MAX, is_genai, record_line
 from driftlock.signals.log_walk import TEXT_GROWTH_MAX, TEXT_SLACK_BYTES, count_logs, walk_logs
+from driftlock.signals.masking import DEFAULT_MASKING, Masking
 
-GENAI_PREFIX = "gen_ai."
 TIME_NS_MAX = 2**63 - 1
 TRACE_ID_BYTES = 16
 
 
-def decode_logs(payload: bytes, *, tenant: str, attributes: tuple[str, ...]) -> LogBatch:
+def decode_logs(
+    payload: bytes, *, tenant: str, attributes: tuple[str, ...], masking: Masking = DEFAULT_MASKING
+) -> LogBatch:
     """The log records of an ExportLogsServiceRequest, in order.
 
     A line reads `SEVERITY event_name body key=value …`, masked. A record's time is its own, else the
@@ -36,12 +38,16 @@ def decode_logs(payload: bytes, *, tenant: str, attributes: tuple[str, ...]) -> 
     name or an attribute that begins with `gen_ai.`) belong to the stream of the signal `llm`. Raises
     `MalformedTelemetryError`.
     """
-    batch = _walked(payload, tenant, attributes)
-    return _parsed(payload, tenant, attributes) if batch is None else batch
+    batch = _walked(payload, tenant, attributes, masking)
+    return _parsed(payload, tenant, attributes, masking) if batch is None else batch
 
 
 def decode_logs_together(
-    payloads: Sequence[bytes], *, tenant: str, attributes: tuple[str, ...]
+    payloads: Sequence[bytes],
+    *,
+    tenant: str,
+    attributes: tuple[str, ...],
+    masking: Masking = DEFAULT_MASKING,
 ) -> tuple[LogBatch, npt.NDArray[np.int64]] | None:
     """Several requests as one batch, in order, and the number of records of each.
 
@@ -52,14 +58,16 @@ def decode_logs_together(
     if any(resources < 0 for resources, _ in counts):
         return None
     try:
-        batch = _walked(b"".join(payloads), tenant, attributes)
+        batch = _walked(b"".join(payloads), tenant, attributes, masking)
     except MalformedTelemetryError:
         return None
     rows = np.array([records for _, records in counts], dtype=np.int64)
     return None if batch is None else (batch, rows)
 
 
-def _walked(payload: bytes, tenant: str, attributes: tuple[str, ...]) -> LogBatch | None:
+def _walked(
+    payload: bytes, tenant: str, attributes: tuple[str, ...], masking: Masking = DEFAULT_MASKING
+) -> LogBatch | None:
     raw = readonly(np.frombuffer(payload, dtype=np.uint8))
     resource_count, count = count_logs(raw)
     if resource_count < 0:
@@ -86,12 +94,12 @@ def _walked(payload: bytes, tenant: str, attributes: tuple[str, ...]) -> LogBatc
         start, end = resources[number]
         name: Signal = "llm" if signal else "logs"
         try:
-            key = resource_key(payload[start:end], tenant, name, attributes)
+            key = resource_key(payload[start:end], tenant, name, attributes, masking.redact)
         except DecodeError:
             return None
         lookup[number, signal] = table.index(key)
     stream = lookup[owner, genai.astype(np.intp)]
-    canonical = canonicalise(text, offsets[:-1], offsets[1:])
+    canonical = masking.canonical(text, offsets[:-1], offsets[1:])
     return LogBatch(table.keys, stream, time_ns, severity, trace_id, canonical, hash_lines(canonical))
 
 
@@ -112,7 +120,9 @@ def _parse(payload: bytes) -> Any:
         raise MalformedTelemetryError(f"not a valid OTLP logs message: {error}") from error
 
 
-def _parsed(payload: bytes, tenant: str, attributes: tuple[str, ...]) -> LogBatch:
+def _parsed(
+    payload: bytes, tenant: str, attributes: tuple[str, ...], masking: Masking = DEFAULT_MASKING
+) -> LogBatch:
     """`decode_logs` by the protobuf library alone."""
     table = KeyTable()
     streams: list[int] = []
@@ -120,12 +130,13 @@ def _parsed(payload: bytes, tenant: str, attributes: tuple[str, ...]) -> LogBatc
     for resource in _parse(payload).resource_logs:
         for scope in resource.scope_logs:
             for record in scope.log_records:
-                signal: Signal = "llm" if _is_genai(record) else "logs"
-                streams.append(table.index(stream_key(resource.resource, tenant, signal, attributes)))
+                signal: Signal = "llm" if is_genai(record) else "logs"
+                key = stream_key(resource.resource, tenant, signal, attributes, masking.redact)
+                streams.append(table.index(key))
                 records.append(record)
     lines = [record_line(record) for record in records]
     offsets = np.cumsum([0, *map(len, lines)], dtype=np.int64)
-    canonical = canonicalise(np.frombuffer(b"".join(lines), dtype=np.uint8), offsets[:-1], offsets[1:])
+    canonical = masking.canonical(np.frombuffer(b"".join(lines), dtype=np.uint8), offsets[:-1], offsets[1:])
     trace_ids = b"".join(_trace_id(record) for record in records)
     return LogBatch(
         keys=table.keys,
@@ -135,12 +146,6 @@ def _parsed(payload: bytes, tenant: str, attributes: tuple[str, ...]) -> LogBatc
         trace_id=np.frombuffer(trace_ids, dtype=np.uint8).reshape(-1, TRACE_ID_BYTES),
         canonical=canonical,
         template=hash_lines(canonical),
-    )
-
-
-def _is_genai(record: Any) -> bool:
-    return record.event_name.startswith(GENAI_PREFIX) or any(
-        item.key.startswith(GENAI_PREFIX) for item in record.attributes
     )
 
 

@@ -27,7 +27,6 @@ MARKS = (
     "<secret>",
     "<cut>",
     "⏎",
-    " ",
 )
 (
     M_TS,
@@ -47,7 +46,6 @@ MARKS = (
     M_SECRET,
     M_CUT,
     M_BREAK,
-    M_SPACE,
 ) = (np.int64(number) for number in range(len(MARKS)))
 _MARK_SIZES = np.array([len(mark.encode()) for mark in MARKS])
 _MARK_WORDS = np.array([int.from_bytes(mark.encode().ljust(8, b"\0"), "little") for mark in MARKS], np.uint64)

@@ -23,6 +23,7 @@ from driftlock.signals.batch import PointBatch, StreamKey
 from driftlock.signals.keys import KeyTable, key_text, stream_key
 from driftlock.signals.log_text import structure_text
 from driftlock.signals.logs import TIME_NS_MAX
+from driftlock.signals.redaction import CLASSES, redact
 
 SERIES_NAME_CHARS_MAX = 512
 ATTRIBUTES_MAX = 128
@@ -33,9 +34,12 @@ _CUMULATIVE = AggregationTemporality.AGGREGATION_TEMPORALITY_CUMULATIVE
 Field = tuple[str, float, bool]  # name, value, cumulative
 
 
-def decode_points(payload: bytes, *, tenant: str, attributes: tuple[str, ...]) -> PointBatch:
+def decode_points(
+    payload: bytes, *, tenant: str, attributes: tuple[str, ...], redact: tuple[str, ...] = CLASSES
+) -> PointBatch:
     """The points of an ExportMetricsServiceRequest, in order; see `PointBatch`.
 
+    Names are without what belongs to the classes `redact`; series that differ only there stay apart.
     Points marked as without a recorded value, and fields that are not finite, are skipped and counted.
     Raises `MalformedTelemetryError`.
     """
@@ -43,9 +47,9 @@ def decode_points(payload: bytes, *, tenant: str, attributes: tuple[str, ...]) -
         request = ExportMetricsServiceRequest.FromString(payload)
     except DecodeError as error:
         raise MalformedTelemetryError(f"not a valid OTLP metrics message: {error}") from error
-    columns = _Columns()
+    columns = _Columns(redact)
     for resource in request.resource_metrics:
-        key = stream_key(resource.resource, tenant, "metrics", attributes)
+        key = stream_key(resource.resource, tenant, "metrics", attributes, redact)
         for scope in resource.scope_metrics:
             for metric in scope.metrics:
                 columns.add(key, metric)
@@ -55,7 +59,8 @@ def decode_points(payload: bytes, *, tenant: str, attributes: tuple[str, ...]) -
 class _Columns:
     """The growing columns of one batch, and the names of its series."""
 
-    def __init__(self) -> None:
+    def __init__(self, redacted: tuple[str, ...]) -> None:
+        self._redacted = redacted
         self._table = KeyTable()
         self._rows: list[tuple[int, int, int, float, bool]] = []
         self._names: dict[int, str] = {}
@@ -93,7 +98,7 @@ class _Columns:
             digest.update(len(encoded).to_bytes(8, "little") + encoded)
         series = int.from_bytes(digest.digest(), "little") or 1
         inside = "{" + ",".join(f"{k}={v}" for k, v in pairs) + "}" if pairs else ""
-        name = f"{key_text(metric)}{inside}"
+        name = redact(f"{key_text(metric)}{inside}", self._redacted)
         if len(name) > SERIES_NAME_CHARS_MAX:
             name = name[: SERIES_NAME_CHARS_MAX - 1] + "…"
         self._names[series] = f"{name} {field}"

@@ -23,7 +23,7 @@ def names_result(b, line, p, e, n):  # type: ignore[no-untyped-def]
     """Whether the number [p, e) says how something ended: a status, an error number, an exit code."""
     if p - line < 2:
         return False
-    if e - p == 3 and b[p - 1] == 32 and (e == n or b[e] == 32):
+    if e - p == 3 and b[p - 1] == 32 and (e == n or b[e] == 32 or b[e] == 10):
         if b[p - 2] == 34 and 49 <= b[p] <= 53:
             return True
         if _http_version_before(b, line, p - 1):

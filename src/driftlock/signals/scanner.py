@@ -30,6 +30,7 @@ from driftlock.signals.chars import (
 from driftlock.signals.kernel import inner, once
 from driftlock.signals.marks import (
     M_B64,
+    M_BREAK,
     M_EMAIL,
     M_HEX,
     M_HOST,
@@ -64,7 +65,14 @@ from driftlock.signals.masks import (
 )
 from driftlock.signals.results import names_result
 from driftlock.signals.routes import stays
-from driftlock.signals.secrets import AWS_KEY_BYTES, aws_key_end, may_announce, secret_span
+from driftlock.signals.secrets import (
+    AWS_KEY_BYTES,
+    aws_key_end,
+    known_key_end,
+    may_announce,
+    pem_end,
+    secret_span,
+)
 
 KEPT_DIGITS_MAX = 4
 HEX_BYTES_MIN = 8
@@ -76,15 +84,23 @@ ZERO, ONE = np.int64(0), np.int64(1)  # typed: a literal argument makes Numba co
 
 
 @inner
-def mask_line(b, start, n, out, o):  # type: ignore[no-untyped-def]
-    """Write the masked form of the clean line b[start:n] to out[o:]; where it ends."""
+def mask_line(b, start, n, hide, out, o):  # type: ignore[no-untyped-def]
+    """Write the masked form of the clean line b[start:n] to out[o:]; where it ends. `hide`: secrets too."""
     k = start
     while k < n:
         if CLASS[b[k]] & DELIMITER:
-            out[o] = b[k]
-            o += 1
+            if b[k] == 10:
+                o = put(out, o, M_BREAK)
+            else:
+                out[o] = b[k]
+                o += 1
             k += 1
             continue
+        if hide and b[k] == 45:
+            end = pem_end(b, k, n)
+            if end:
+                k, o = end, put(out, o, M_SECRET)
+                continue
         e = k
         seen = np.uint16(0)
         while e < n:
@@ -107,9 +123,9 @@ def mask_line(b, start, n, out, o):  # type: ignore[no-untyped-def]
             if stop < e:
                 seen = _kinds(b, k, stop)
         if seen & ACTIVE or stop - k > PLAIN_BYTES_MAX:
-            k, o = _mask_chunk(b, start, k, e, n, seen, out, o)
+            k, o = _mask_chunk(b, start, k, e, n, seen, hide, out, o)
         else:
-            k, o = _plain_chunk(b, k, stop, n, out, o)
+            k, o = _plain_chunk(b, k, stop, n, hide, out, o)
     return o
 
 
@@ -122,7 +138,7 @@ def _kinds(b, k, e):  # type: ignore[no-untyped-def]
 
 
 @once
-def _plain_chunk(b, k, e, n, out, o):  # type: ignore[no-untyped-def]
+def _plain_chunk(b, k, e, n, hide, out, o):  # type: ignore[no-untyped-def]
     """A chunk without digits and inner `.`, `/`, `:`, `@`: what the full scan does to it, quicker.
 
     It is at out[o:] already.
@@ -132,7 +148,7 @@ def _plain_chunk(b, k, e, n, out, o):  # type: ignore[no-untyped-def]
         if end:
             return end, put(out, o, M_TS)
     o += e - k
-    if may_announce(b, k, e, n):
+    if hide and may_announce(b, k, e, n):
         value, end = secret_span(b, k, e, n)
         if end:
             o = copy(b, e, value, out, o)
@@ -146,7 +162,7 @@ def _plain_chunk(b, k, e, n, out, o):  # type: ignore[no-untyped-def]
 
 
 @once
-def _mask_chunk(b, line, chunk, e, n, seen, out, o):  # type: ignore[no-untyped-def]
+def _mask_chunk(b, line, chunk, e, n, seen, hide, out, o):  # type: ignore[no-untyped-def]
     """The full scan of the chunk [chunk, e). A match may end beyond it."""
     p = chunk
     slashes = 0
@@ -162,7 +178,7 @@ def _mask_chunk(b, line, chunk, e, n, seen, out, o):  # type: ignore[no-untyped-
         c = b[p]
         kind = CLASS[c]
         if kind & WORD:
-            p, o = _word(b, line, chunk, p, e, n, ZERO, seen, out, o)
+            p, o = _word(b, line, chunk, p, e, n, ZERO, seen, hide, out, o)
         elif c == 47:
             slashes += 1
             p, o = _slash(b, line, chunk, p, e, slashes, out, o)
@@ -170,6 +186,10 @@ def _mask_chunk(b, line, chunk, e, n, seen, out, o):  # type: ignore[no-untyped-
             o = put(out, o, M_QUERY)
             p = url_end(b, p + 1, n)
         else:
+            if hide and c == 45 and _after_mark(b, chunk, p):
+                end = pem_end(b, p, n)
+                if end:
+                    return end, put(out, o, M_SECRET)
             out[o] = c
             o += 1
             p += 1
@@ -177,12 +197,20 @@ def _mask_chunk(b, line, chunk, e, n, seen, out, o):  # type: ignore[no-untyped-
                 slashes = 0
             if (c == 45 or c == 43) and p < e and CLASS[b[p]] & DIGIT:
                 if p - 1 == chunk or not CLASS[b[p - 2]] & ALNUM:
-                    p, o = _word(b, line, chunk, p, e, n, ONE, seen, out, o)
+                    p, o = _word(b, line, chunk, p, e, n, ONE, seen, hide, out, o)
             elif c == 58 and p < e and b[p] == 58 and (p - 1 == chunk or not CLASS[b[p - 2]] & WORD):
                 end = ip6_end(b, p - 1, n)
                 if end:
                     p, o = end, put(out, o - 1, M_IP)
     return p, o
+
+
+@inner
+def _after_mark(b, chunk, p):  # type: ignore[no-untyped-def]
+    """Whether `:` or an escaped line break (`\\n`) stands before p: there a PEM block may begin too."""
+    if p > chunk and b[p - 1] == 58:
+        return True
+    return p - chunk > 1 and b[p - 1] == 110 and b[p - 2] == 92
 
 
 @inner
@@ -201,7 +229,7 @@ def _slash(b, line, chunk, p, e, slashes, out, o):  # type: ignore[no-untyped-de
 
 
 @inner
-def _word(b, line, chunk, p, e, n, sign, seen, out, o):  # type: ignore[no-untyped-def]
+def _word(b, line, chunk, p, e, n, sign, seen, hide, out, o):  # type: ignore[no-untyped-def]
     """What begins with the word at p. `sign` is 1 when the byte before it, already written, may be one."""
     we = p
     kinds = np.uint16(0)
@@ -210,7 +238,7 @@ def _word(b, line, chunk, p, e, n, sign, seen, out, o):  # type: ignore[no-untyp
         we += 1
     before = b[p - 1] if p > chunk else np.uint8(32)
     mark = b[we] if we < n else np.uint8(32)
-    end, o = _run(b, chunk, p, we, e, n, before, seen, out, o)
+    end, o = _run(b, chunk, p, we, e, n, before, seen, hide, out, o)
     if end:
         return end, o
     if kinds & DIGIT or mark == 45 or mark == 58:
@@ -231,7 +259,7 @@ def _word(b, line, chunk, p, e, n, sign, seen, out, o):  # type: ignore[no-untyp
                 s += 1
             p, o = _part(b, line, p, s, we, n, sign, out, o)
         sign = 0
-    if p == we and may_announce(b, chunk, we, n):
+    if hide and p == we and may_announce(b, chunk, we, n):
         value, end = secret_span(b, chunk, we, n)
         if end:
             o = copy(b, we, value, out, o)
@@ -240,7 +268,7 @@ def _word(b, line, chunk, p, e, n, sign, seen, out, o):  # type: ignore[no-untyp
 
 
 @once
-def _run(b, chunk, p, we, e, n, before, seen, out, o):  # type: ignore[no-untyped-def]
+def _run(b, chunk, p, we, e, n, before, seen, hide, out, o):  # type: ignore[no-untyped-def]
     """A placeholder for a run with an alphabet of its own that begins here, else (0, o)."""
     if p == chunk and we - p == 3 and b[p] < 97:
         end = letter_timestamp(b, p, n)
@@ -251,6 +279,10 @@ def _run(b, chunk, p, we, e, n, before, seen, out, o):  # type: ignore[no-untype
             end = jwt_end(b, p, n)
             if end:
                 return end, put(out, o, M_JWT)
+        if hide:
+            end = known_key_end(b, p, e)
+            if end:
+                return end, put(out, o, M_SECRET)
         if e - p >= BASE64_BYTES_MIN:
             end = base64_end(b, p, n)
             if end:
@@ -259,7 +291,7 @@ def _run(b, chunk, p, we, e, n, before, seen, out, o):  # type: ignore[no-untype
         end = host_end(b, p, e)
         if end:
             return port_end(b, end, n), put(out, o, M_HOST)
-    if we - p == AWS_KEY_BYTES:
+    if hide and we - p == AWS_KEY_BYTES:
         end = aws_key_end(b, p, we)
         if end:
             return end, put(out, o, M_SECRET)

@@ -1,6 +1,7 @@
 """Secrets in text: where the value of a password, token or key begins and ends.
 
-Owns: the names that announce a secret and the grammar of their values. Must not know: what replaces them.
+Owns: the grammar of values after the names in `redaction.py`, of keys by their form, and of PEM blocks. Must
+not know: what replaces them.
 Better a word too many masked than a secret kept; only after `token: `, `authorization: `, `cookie: ` and
 `credentials: ` a plain lower-case word stays, because there it is mostly prose (`token: expired`).
 """
@@ -12,26 +13,12 @@ import numpy.typing as npt
 
 from driftlock.signals.chars import CLASS, DIGIT, WORD, names
 from driftlock.signals.kernel import inner
+from driftlock.signals.redaction import ALWAYS, KEY_BYTES_MIN, KEY_PREFIXES, SCHEMES, UNLESS_PROSE
 
-# Names that announce a secret, matched as the lower-case end of what precedes the separator; a `_` or `-`
-# may stand between their letters.
-ALWAYS = (
-    "password",
-    "passwd",
-    "pwd",
-    "passphrase",
-    "secret",
-    "apikey",
-    "accesskey",
-    "secretkey",
-    "privatekey",
-    "authkey",
-)
-UNLESS_PROSE = ("token", "authorization", "cookie", "credential", "credentials")
-SCHEMES = ("basic", "bearer", "digest", "token", "apikey", "negotiate")
 PROSE_BYTES_MAX = 20
 BEARER_BYTES_MIN = 16
 AWS_KEY_BYTES = 20
+PEM_LABEL_BYTES_MAX = 64
 
 
 def suffixes(words: tuple[str, ...]) -> npt.NDArray[np.uint8]:
@@ -42,12 +29,16 @@ def suffixes(words: tuple[str, ...]) -> npt.NDArray[np.uint8]:
 _ALWAYS = suffixes(ALWAYS)
 _UNLESS_PROSE = suffixes(UNLESS_PROSE)
 _SCHEMES = suffixes(SCHEMES)
+_KEYS = names(" ".join(KEY_PREFIXES))
+_KEY_FIRST = np.zeros(256, dtype=np.bool_)
+_KEY_FIRST[[ord(prefix[0]) for prefix in KEY_PREFIXES]] = True
+_BEGIN = names("-----BEGIN -----END KEY")
 _LAST = np.zeros(256, dtype=np.bool_)
 for _name in (*ALWAYS, *UNLESS_PROSE, "bearer"):
     _LAST[ord(_name[-1])] = _LAST[ord(_name[-1].upper())] = True
 
 _VALUE_STOP = np.zeros(256, dtype=np.bool_)
-_VALUE_STOP[list(b" ,;&\"'`)]}<>|\\")] = True
+_VALUE_STOP[list(b" \n,;&\"'`)]}<>|\\")] = True
 _TOKEN = np.zeros(256, dtype=np.bool_)
 _TOKEN[list(b"0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ._~+/=-")] = True
 
@@ -81,6 +72,86 @@ def secret_span(b, chunk, e, n):  # type: ignore[no-untyped-def]
         return 0, 0
     value = _past_scheme(b, value, n)
     return _value_span(b, value, n, spaced and not always)
+
+
+@inner
+def pem_end(b, k, n):  # type: ignore[no-untyped-def]
+    """The end of a PEM block of a key (RFC 7468) that begins at k, that of the line when it is cut, or 0."""
+    if k + 16 > n or not _is_at(b, k, n, 0) or b[k + 10] != 32:
+        return 0
+    p = _label_end(b, k + 11, n)
+    if _dashes(b, p, n) != 5:
+        return 0
+    keyed = False
+    for q in range(k + 11, p - 2):
+        keyed |= _is_at(b, q, p, 2)
+    if not keyed:
+        return 0
+    p += 5
+    while p < n:
+        if b[p] == 45 and _is_at(b, p, n, 1) and p + 8 < n and b[p + 8] == 32:
+            p = _label_end(b, p + 9, n)
+            return p + _dashes(b, p, n)
+        p += 1
+    return n
+
+
+@inner
+def _is_at(b, k, n, row):  # type: ignore[no-untyped-def]
+    i = 0
+    while _BEGIN[row, i]:
+        if k + i >= n or b[k + i] != _BEGIN[row, i]:
+            return False
+        i += 1
+    return True
+
+
+@inner
+def _label_end(b, k, n):  # type: ignore[no-untyped-def]
+    p = k
+    while p < n and p - k < PEM_LABEL_BYTES_MAX and (65 <= b[p] <= 90 or CLASS[b[p]] & DIGIT or b[p] == 32):
+        p += 1
+    return p
+
+
+@inner
+def _dashes(b, k, n):  # type: ignore[no-untyped-def]
+    p = k
+    while p < n and p - k < 5 and b[p] == 45:
+        p += 1
+    return p - k
+
+
+@inner
+def known_key_end(b, k, e):  # type: ignore[no-untyped-def]
+    """The end of a key of a known form (`KEY_PREFIXES`) that begins at k, or 0.
+
+    A digit is asked for, because names of things are made of words. Call only where the run before k has
+    ended.
+    """
+    if not _KEY_FIRST[b[k]] or e - k < KEY_BYTES_MIN:
+        return 0
+    row = 0
+    while row < len(_KEYS) and not _begins(b, k, row):
+        row += 1
+    if row == len(_KEYS):
+        return 0
+    p = k
+    numbers = 0
+    while p < e and ((CLASS[b[p]] & WORD and b[p] < 0x80) or b[p] == 45):
+        numbers += CLASS[b[p]] & DIGIT != 0
+        p += 1
+    return p if p - k >= KEY_BYTES_MIN and numbers else 0
+
+
+@inner
+def _begins(b, k, row):  # type: ignore[no-untyped-def]
+    i = 0
+    while _KEYS[row, i]:
+        if b[k + i] != _KEYS[row, i]:
+            return False
+        i += 1
+    return True
 
 
 @inner
@@ -176,8 +247,10 @@ def _value_span(b, k, n, prose_stays):  # type: ignore[no-untyped-def]
     if escaped:
         p += 1
     if p < n and (b[p] == 34 or b[p] == 39):
+        if pem_end(b, p + 1, n):
+            return 0, 0  # `pem_end` finds more: an escaped line break would end the value here
         return _quoted_span(b, p + 1, n, b[p], escaped)
-    if escaped or p >= n or b[p] == 123 or b[p] == 91 or b[p] == 40:
+    if escaped or p >= n or b[p] == 123 or b[p] == 91 or b[p] == 40 or pem_end(b, p, n):
         return 0, 0
     start = p
     lower = True

@@ -4,12 +4,14 @@ Owns: `decode_spans`, what a span's line holds, duration and token buckets. Must
 
 A line reads `KIND name STATUS key=value … took<4ms`: attributes as in `log_text.py`, the type of an exception
 event, and the octave of the duration (its upper bound), so that slow calls read differently from quick ones.
-Spans of the OpenTelemetry GenAI conventions form the signal `llm`; their token counts read as magnitudes.
+Spans of the OpenTelemetry GenAI conventions form the signal `llm`; their token counts read as magnitudes, and
+the names of models stay as they are, before the duration: masked, two versions of a model would read alike.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -19,15 +21,18 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 
 from driftlock.errors import MalformedTelemetryError
 from driftlock.signals.batch import Signal, SpanBatch
-from driftlock.signals.canonical import canonicalise, hash_lines, with_endings
+from driftlock.signals.canonical import hash_lines, with_endings
 from driftlock.signals.keys import KeyTable, stream_key
 from driftlock.signals.log_text import (
     ATTRIBUTES_BYTES_MAX,
     ATTRIBUTES_MAX,
     KEY_BYTES_MAX,
     attribute_value,
+    pair_value,
 )
 from driftlock.signals.logs import TIME_NS_MAX, TRACE_ID_BYTES
+from driftlock.signals.masking import DEFAULT_MASKING, Masking
+from driftlock.signals.redaction import redact
 
 NAME_BYTES_MAX = 256
 STATUS_BYTES_MAX = 128
@@ -37,6 +42,8 @@ ENDING_MARK = b" took<"
 GENAI_MARKERS = frozenset({"gen_ai.operation.name", "gen_ai.provider.name", "gen_ai.system"})
 GENAI_FINISH = "gen_ai.response.finish_reasons"
 GENAI_USAGE = "gen_ai.usage."
+GENAI_MODELS = ("gen_ai.request.model", "gen_ai.response.model")
+_MODEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/+-]{0,63}")
 
 _KINDS = (b"", b"INTERNAL", b"SERVER", b"CLIENT", b"PRODUCER", b"CONSUMER")
 _STATUSES = (b"", b"OK", b"ERROR")
@@ -63,7 +70,9 @@ def _octaves() -> tuple[npt.NDArray[np.int64], list[bytes]]:
 DURATION_BOUNDS_NS, DURATION_ENDINGS = _octaves()
 
 
-def decode_spans(payload: bytes, *, tenant: str, attributes: tuple[str, ...]) -> SpanBatch:
+def decode_spans(
+    payload: bytes, *, tenant: str, attributes: tuple[str, ...], masking: Masking = DEFAULT_MASKING
+) -> SpanBatch:
     """The spans of an ExportTraceServiceRequest, in order. Raises `MalformedTelemetryError`."""
     try:
         request = ExportTraceServiceRequest.FromString(payload)
@@ -73,16 +82,19 @@ def decode_spans(payload: bytes, *, tenant: str, attributes: tuple[str, ...]) ->
     streams: list[int] = []
     spans: list[Any] = []
     lines: list[bytes] = []
+    models: list[bytes] = []
     for resource in request.resource_spans:
         known: dict[Signal, int] = {}
         for span in _spans(resource):
             signal: Signal = "llm" if _is_genai(span) else "traces"
             if signal not in known:
-                known[signal] = table.index(stream_key(resource.resource, tenant, signal, attributes))
+                key = stream_key(resource.resource, tenant, signal, attributes, masking.redact)
+                known[signal] = table.index(key)
             streams.append(known[signal])
             spans.append(span)
             lines.append(span_line(span, genai=signal == "llm"))
-    return _batch(table, streams, spans, lines)
+            models.append(_models(span) if signal == "llm" else b"")
+    return _batch(table, streams, spans, lines, models, masking)
 
 
 def span_line(span: Any, *, genai: bool) -> bytes:
@@ -99,15 +111,20 @@ def span_line(span: Any, *, genai: bool) -> bytes:
     return b" ".join(part for part in parts if part)
 
 
-def _batch(table: KeyTable, streams: list[int], spans: list[Any], lines: list[bytes]) -> SpanBatch:
+def _batch(
+    table: KeyTable,
+    streams: list[int],
+    spans: list[Any],
+    lines: list[bytes],
+    models: list[bytes],
+    masking: Masking,
+) -> SpanBatch:
     starts = np.array([min(s.start_time_unix_nano, TIME_NS_MAX) for s in spans], dtype=np.int64)
     ends = np.array([min(s.end_time_unix_nano, TIME_NS_MAX) for s in spans], dtype=np.int64)
     duration_ns = np.maximum(ends - starts, 0)
     offsets = np.cumsum([0, *map(len, lines)], dtype=np.int64)
-    masked = canonicalise(np.frombuffer(b"".join(lines), dtype=np.uint8), offsets[:-1], offsets[1:])
-    canonical = with_endings(
-        masked, DURATION_ENDINGS, np.searchsorted(DURATION_BOUNDS_NS, duration_ns, "right")
-    )
+    masked = masking.canonical(np.frombuffer(b"".join(lines), dtype=np.uint8), offsets[:-1], offsets[1:])
+    canonical = with_endings(masked, *_endings(duration_ns, models))
     trace_ids = b"".join(
         s.trace_id if len(s.trace_id) == TRACE_ID_BYTES else bytes(TRACE_ID_BYTES) for s in spans
     )
@@ -121,6 +138,29 @@ def _batch(table: KeyTable, streams: list[int], spans: list[Any], lines: list[by
         canonical=canonical,
         template=hash_lines(canonical),
     )
+
+
+def _endings(
+    duration_ns: npt.NDArray[np.int64], models: Sequence[bytes]
+) -> tuple[list[bytes], npt.NDArray[np.int64]]:
+    """The endings of lines, models and duration, and which of them each line has."""
+    which = np.searchsorted(DURATION_BOUNDS_NS, duration_ns, "right")
+    if not any(models):
+        return DURATION_ENDINGS, which
+    known = {ending: number for number, ending in enumerate(DURATION_ENDINGS)}
+    told = [model + DURATION_ENDINGS[octave] for model, octave in zip(models, which.tolist(), strict=True)]
+    which = np.array([known.setdefault(ending, len(known)) for ending in told], dtype=np.int64)
+    return list(known), which
+
+
+def _models(span: Any) -> bytes:
+    found = {item.key: item.value.string_value for item in span.attributes if _names_model(item)}
+    return b"".join(f" {key}={found[key]}".encode() for key in GENAI_MODELS if key in found)
+
+
+def _names_model(item: Any) -> bool:
+    name = item.value.string_value
+    return item.key in GENAI_MODELS and _MODEL.fullmatch(name) is not None and redact(name) == name
 
 
 def _spans(resource: Any) -> Iterator[Any]:
@@ -151,12 +191,11 @@ def _attributes(attributes: Any, genai: bool) -> bytes:
     parts: list[bytes] = []
     size = 0
     for item in sorted(list(attributes)[:ATTRIBUTES_MAX], key=lambda item: item.key.encode()):
+        if genai and _names_model(item):
+            continue
         value = _genai_value(item) if genai else None
-        part = (
-            item.key.encode()[:KEY_BYTES_MAX]
-            + b"="
-            + (attribute_value(item.value) if value is None else value)
-        )
+        key = item.key.encode()
+        part = key[:KEY_BYTES_MAX] + b"=" + (pair_value(key, item.value) if value is None else value)
         size += len(part) + 1
         if size > ATTRIBUTES_BYTES_MAX:
             break

@@ -17,9 +17,9 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from driftlock.errors import InputError, UsageError
+from driftlock.errors import InputError
 from driftlock.signals.batch import Lines
-from driftlock.signals.canonical import canonicalise, hash_lines
+from driftlock.signals.canonical import hash_lines
 from driftlock.signals.log_text import (
     ATTRIBUTES_BYTES_MAX,
     ATTRIBUTES_MAX,
@@ -33,6 +33,8 @@ from driftlock.signals.log_text import (
     TEXT,
     VALUE_BYTES_MAX,
 )
+from driftlock.signals.masking import DEFAULT_MASKING, Masking
+from driftlock.signals.patterns import extracted
 from driftlock.signals.text_time import YEAR_UNKNOWN, find_format, line_times
 
 JSON_PROBED_LINES = 20
@@ -62,7 +64,7 @@ class TextBatch:
         return len(self.starts)
 
 
-def text_batch(data: bytes, *, year: int = YEAR_UNKNOWN) -> TextBatch:
+def text_batch(data: bytes, *, year: int = YEAR_UNKNOWN, masking: Masking = DEFAULT_MASKING) -> TextBatch:
     """Canonical lines and times of a chunk of whole lines.
 
     The format of the timestamps is that of most of the first lines; `year` is for formats without one. In
@@ -72,10 +74,10 @@ def text_batch(data: bytes, *, year: int = YEAR_UNKNOWN) -> TextBatch:
     buffer = np.frombuffer(data, dtype=np.uint8)
     starts, ends = line_bounds(buffer)
     if _is_json(data, starts, ends):
-        canonical, time_ns = _json_batch(data, starts, ends, year)
+        canonical, time_ns = _json_batch(data, starts, ends, year, masking)
     else:
         time_ns = line_times(buffer, starts, ends, find_format(buffer, starts, ends), year=year)
-        canonical = canonicalise(buffer, starts, ends)
+        canonical = masking.canonical(buffer, starts, ends)
     return TextBatch(canonical, hash_lines(canonical), time_ns, starts, ends)
 
 
@@ -111,7 +113,7 @@ def extract_keys(data: bytes, pattern: str) -> LineKeys:
     if not data:
         return LineKeys([], np.zeros(0, np.int64))
     text = data.decode("utf-8", "replace").removesuffix("\n")
-    found = _extracted(pl.Series([text]).str.split("\n").explode(), pattern)
+    found = extracted(pl.Series([text]).str.split("\n").explode(), pattern)
     names = found.unique(maintain_order=True).drop_nulls()
     numbers = pl.Series(range(len(names)), dtype=pl.Int64)
     codes = found.replace_strict(names, numbers, default=-1, return_dtype=pl.Int64)
@@ -120,7 +122,7 @@ def extract_keys(data: bytes, pattern: str) -> LineKeys:
 
 def check_pattern(pattern: str) -> None:
     """Raise `UsageError` when `extract_keys` would refuse the pattern."""
-    _extracted(pl.Series(["x"], dtype=pl.String), pattern)
+    extracted(pl.Series(["x"], dtype=pl.String), pattern)
 
 
 def read_series(path: Path) -> tuple[list[str], npt.NDArray[np.float64]]:
@@ -148,46 +150,8 @@ def read_series(path: Path) -> tuple[list[str], npt.NDArray[np.float64]]:
     return times.fill_null("").to_list(), values.to_numpy()
 
 
-# ---- patterns
-
-
-def _extracted(lines: pl.Series, pattern: str) -> pl.Series:
-    try:
-        return lines.str.extract(pattern, 1 if _has_group(pattern) else 0)
-    except pl.exceptions.PolarsError as error:
-        raise UsageError(
-            f"the pattern {pattern!r} cannot be used: {_regex_fault(error)}",
-            hint="Patterns are in the syntax of Rust's regex crate: no look-around and no back-references.",
-        ) from error
-
-
-def _has_group(pattern: str) -> bool:
-    """Whether a pattern has a capturing group: `(`, `(?P<` or `(?<`, outside classes and escapes."""
-    depth = position = 0
-    while position < len(pattern):
-        c = pattern[position]
-        if c == "\\":
-            position += 1
-        elif c == "[":
-            depth += 1
-        elif c == "]" and depth:
-            depth -= 1
-        elif c == "(" and not depth:
-            rest = pattern[position + 1 : position + 4]
-            if not rest.startswith("?") or rest.startswith(("?P<", "?<")):
-                return True
-        position += 1
-    return False
-
-
 def _first_line(error: Exception) -> str:
     return (str(error).strip().splitlines() or [type(error).__name__])[0]
-
-
-def _regex_fault(error: Exception) -> str:
-    """The sentence of the regex engine, which marks it, within what polars says around it."""
-    said = [line for line in str(error).splitlines() if line.startswith("error:")]
-    return said[0].removeprefix("error:").strip() if said else _first_line(error)
 
 
 # ---- JSON lines
@@ -203,7 +167,7 @@ def _is_json(data: bytes, starts: Index, ends: Index) -> bool:
     )
 
 
-def _json_batch(data: bytes, starts: Index, ends: Index, year: int) -> tuple[Lines, Index]:
+def _json_batch(data: bytes, starts: Index, ends: Index, year: int, masking: Masking) -> tuple[Lines, Index]:
     decode = msgspec.json.Decoder().decode
     lines: list[bytes] = []
     stamps: list[bytes] = []
@@ -216,7 +180,7 @@ def _json_batch(data: bytes, starts: Index, ends: Index, year: int) -> tuple[Lin
         lines.append(raw if value is None else _json_line(value, raw))
         stamps.append(b"" if value is None else _json_stamp(value))
     text, bounds = _joined(lines)
-    return canonicalise(text, bounds[:-1], bounds[1:]), _stamp_times(stamps, year)
+    return masking.canonical(text, bounds[:-1], bounds[1:]), _stamp_times(stamps, year)
 
 
 def _stamp_times(stamps: list[bytes], year: int) -> Index:

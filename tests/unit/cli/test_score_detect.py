@@ -293,3 +293,37 @@ def test_odd_files_are_no_crash(content: bytes, tmp_path: Path, capsys: pytest.C
 def test_moments() -> None:
     assert moment(0) == ""
     assert moment(1_772_323_200_000_000_000) == "2026-03-01T00:00:00Z"
+
+
+def hue_log(masked: bool) -> str:
+    """A log in which a word of every line never repeats, or as a user would want it masked."""
+    rng = random.Random(9)
+    words = ["".join(rng.choices("abcdefgh", k=7)) for _ in range(4_000)]
+    rows = [f"INFO painted {'<hue>' if masked else 'hue-' + w} s{n // 9}" for n, w in enumerate(words)]
+    rows[3_000:3_004] = ["ERROR out of paint"] * 4
+    return "\n".join(rows) + "\n"
+
+
+@pytest.mark.parametrize("session", [None, r"s(\d+)"], ids=["windows", "sessions"])
+def test_a_users_pattern_masks_before_anything_is_learned(
+    session: str | None, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "raw").write_text(hue_log(masked=False))
+    (tmp_path / "masked").write_text(hue_log(masked=True))
+    told = []
+    for name, mask in (("raw", ("hue=hue-[a-h]+",)), ("masked", ()), ("raw", ())):
+        score(str(tmp_path / name), mask=mask, session=session)
+        told.append(capsys.readouterr().out)
+    assert told[0] == told[1] != told[2]
+
+
+def test_detect_takes_patterns_too(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "raw").write_text(hue_log(masked=False))
+    with pytest.raises(SystemExit) as ended:
+        detect(str(tmp_path / "raw"), mask=("hue=hue-[a-h]+",), format="json")
+    assert ended.value.code == FOUND_EXIT_CODE
+    found = json_rows(capsys.readouterr().out)
+    assert "out of paint" in found[0]["explanation"]
+    assert not any("hue-" in json.dumps(one) for one in found)
+    with pytest.raises(UsageError, match="look-around"):
+        detect(str(tmp_path / "raw"), mask=("hue=hue(?=x)",))

@@ -86,15 +86,37 @@ def test_one_alarm_an_episode_of_blocks_but_one_for_each_session() -> None:
     assert blocks.decide(evidence(0.005, cause=99))
 
 
-def test_the_budget_bounds_alarms_until_a_week_refills_it_and_all_time_records_still_pass() -> None:
-    one = decision(budget=3.0, episodes=False)
+def test_the_budget_keeps_a_quarter_for_all_time_records_and_comes_back_after_a_week() -> None:
+    one = decision(budget=8.0, episodes=False)
     one.observe(evidence(1.0, 100.0))
-    alarms = [one.decide(evidence(0.005, cause=c)) for c in range(10)]
-    assert sum(alarms) == 3
-    assert one.decide(evidence(0.001, 101.0, cause=50, record=True))
-    assert not one.decide(evidence(0.005, 101.0, cause=51))
-    later = [one.decide(evidence(0.005, cause=100 + c, now=1 + WEEK_NS)) for c in range(10)]
-    assert sum(later) == 3
+    assert sum(one.decide(evidence(0.005, cause=c)) for c in range(10)) == 6
+    records = [one.decide(evidence(0.001, 101.0 + c, cause=50 + c, record=True)) for c in range(5)]
+    assert sum(records) == 2
+    assert not one.decide(evidence(0.005, cause=70, now=WEEK_NS))
+    assert sum(one.decide(evidence(0.005, cause=100 + c, now=1 + WEEK_NS)) for c in range(10)) == 6
+
+
+@given(
+    st.sampled_from([0.0, 0.5, 1.0, 2.0, 3.7, 20.0]),
+    st.lists(st.tuples(st.integers(0, WEEK_NS // 3), st.booleans()), max_size=200),
+)
+def test_no_week_wherever_it_begins_holds_more_alarms_than_the_budget(
+    budget: float, steps: list[tuple[int, bool]]
+) -> None:
+    one, now, alarms, score = decision(budget=budget, episodes=False), 1, [], 100.0
+    for cause, (step, record) in enumerate(steps):
+        now += step
+        score += record
+        if one.decide(evidence(0.001, score if record else 1.0, cause=cause, record=record, now=now)):
+            alarms.append(now)
+    span = WEEK_NS if budget >= 1 else WEEK_NS / max(budget, 1e-9)
+    for start in alarms:
+        assert sum(start <= at < start + span for at in alarms) <= max(budget, 1.0)
+    if not budget:
+        assert not alarms
+    twin = decision(budget=budget, episodes=False)
+    twin.load(one.state())
+    assert twin.state() == one.state()
 
 
 def test_a_boundless_budget_never_runs_out_and_state_survives() -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from msgspec import structs
 
 from driftlock.core.verdict import Verdict
 from driftlock.detector.records import to_row
@@ -27,7 +27,7 @@ VERDICT = Verdict(
 def test_a_lasting_change_is_tagged_and_a_unit_is_not() -> None:
     key = StreamKey("", "logs", "shop")
     unit = to_row(Finding(key, VERDICT, 1, 2, 1, {"q_value": 0.4, "verdicts": 100}), partition=3)
-    drift = to_row(Finding(key, replace(VERDICT, kind="drift"), 1, 2, 1), partition=3)
+    drift = to_row(Finding(key, structs.replace(VERDICT, kind="drift"), 1, 2, 1), partition=3)
     assert (unit.tags, drift.tags) == ([], ["drift"])
     assert (unit.metadata["kind"], drift.metadata["kind"]) == ("unit", "drift")
     assert (unit.metadata["q_value"], unit.metadata["verdicts"]) == (0.4, 100)

@@ -63,6 +63,27 @@ def test_names_are_separated_by_commas(source: str, monkeypatch: pytest.MonkeyPa
     assert told.stream_attributes == ("k8s.pod", "host")
 
 
+MASKS = ("order-id=ORD-[0-9A-Z]+, x", "b=a{2,3} c")
+
+
+@pytest.mark.parametrize("source", ["flag", "environment", "file"])
+def test_patterns_keep_their_spaces_and_commas(
+    source: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    if source == "environment":
+        monkeypatch.setenv("DRIFTLOCK_MASK", "\n".join(MASKS))
+    if source == "file":
+        (tmp_path / "driftlock.toml").write_text(f"mask = ['{MASKS[0]}', '{MASKS[1]}']\n")
+    told = read(*(["--mask", MASKS[0], "--mask", MASKS[1]] if source == "flag" else []))
+    assert told.mask == MASKS
+
+
+def test_redaction_is_on_and_can_be_narrowed() -> None:
+    assert read().redacted == ("secrets", "personal")
+    assert read("--redact", "secrets").redacted == ("secrets",)
+    assert read("--redact", "none").redacted == ()
+
+
 @pytest.mark.parametrize(
     ("text", "words"),
     [
@@ -113,8 +134,10 @@ def test_a_longer_environment_name_is_not_taken_for_a_setting(monkeypatch: pytes
         Settings(api_port=4317),
         Settings(inflight_bytes_max=2**20),
         Settings(host="0.0.0.0", dev_api_key="secret"),
+        Settings(mask=(r"a=(x)\1",)),
+        Settings(redact=("all",)),
     ],
-    ids=["window over baseline", "hop over window", "same port", "in flight", "development key in the open"],
+    ids=["baseline", "hop", "same port", "in flight", "development key in the open", "pattern", "redaction"],
 )
 def test_settings_that_do_not_go_together_are_refused(settings: Settings) -> None:
     with pytest.raises(UsageError):
@@ -137,6 +160,8 @@ def test_settings_reach_a_child_by_its_environment(monkeypatch: pytest.MonkeyPat
         checkpoint_interval_s=0.5,
         log_format="json",
         database_url="postgresql://u:p@h/d",
+        mask=MASKS,
+        redact=("none",),
     )
     for name, value in told.environment().items():
         monkeypatch.setenv(name, value)

@@ -12,7 +12,7 @@ LINE_BYTES_MAX = 4096
 WORD = rb"0-9A-Za-z_\x80-\xff"
 END = rb"(?![" + WORD + rb"])"
 PATH = WORD + rb".\-+%~@$"
-DELIMITERS = b" \"'`()[]{}<>,;=|"
+DELIMITERS = b" \n\"'`()[]{}<>,;=|"
 
 
 def rx(pattern: bytes) -> re.Pattern[bytes]:
@@ -50,7 +50,7 @@ LETTER_TIMES = [
 
 # ---- the rest
 
-URL = rx(rb"[A-Za-z\x80-\xff][" + WORD + rb"]{0,19}://[^ \"'`<>()\[\]{}|]*")
+URL = rx(rb"[A-Za-z\x80-\xff][" + WORD + rb"]{0,19}://[^ \n\"'`<>()\[\]{}|]*")
 JWT = rx(rb"eyJ[0-9A-Za-z_-]*\.[0-9A-Za-z_-]*\.[0-9A-Za-z_-]*+(?!\.)")
 BASE64 = rx(rb"[0-9A-Za-z+/_-]{32,}+")
 HOST = rx(rb"[0-9A-Za-z.-]++")
@@ -60,14 +60,26 @@ UUID = rx(rb"[0-9A-Fa-f]{8}-(?:[0-9A-Fa-f]{4}-){3}[0-9A-Fa-f]{12}" + END)
 MAC = rx(rb"[0-9A-Fa-f]{2}([:-])(?:[0-9A-Fa-f]{2}\1){4}[0-9A-Fa-f]{2}" + END + rb"(?!\1)")
 IP6 = rx(rb"[0-9A-Fa-f:]++")
 AWS = rx(rb"A[KS]IA[0-9A-Z]{16}")
+KEYS = (
+    b"ghp_ gho_ ghu_ ghs_ ghr_ github_pat_ glpat- xoxa- xoxb- xoxe- xoxp- xoxr- xoxs- AIza sk_live_ sk_test_ "
+    b"rk_live_ rk_test_ pk_live_ pk_test_ shpat_ dop_v1_ sk- hf_ npm_ pypi- whsec_"
+).split()
+KNOWN_KEY = rx(rb"(?=(?:" + b"|".join(KEYS) + rb"))(?=[0-9A-Za-z_-]*[0-9])[0-9A-Za-z_-]{20,}+")
+LABEL = rb"[A-Z0-9 ]{0,64}+"
+PEM = rx(
+    rb"-----BEGIN (?=[A-Z0-9 ]{0,61}KEY)" + LABEL + rb"-----"
+    rb"(?:(?:(?!-----END ).)*+-----END " + LABEL + rb"-{0,5}+|.*)"
+)
 NAMES = (
     b"password",
     b"passwd",
     b"pwd",
     b"passphrase",
+    b"passcode",
     b"secret",
     b"apikey",
     b"accesskey",
+    b"accountkey",
     b"secretkey",
     b"privatekey",
     b"authkey",
@@ -85,9 +97,9 @@ ALWAYS, UNLESS_PROSE = joints(NAMES), joints(PROSE_NAMES)
 BEARER = re.compile(rb"(?<![" + WORD + rb"])bearer$", re.IGNORECASE)
 SEPARATOR = rx(rb"\\?+[\"']?+(?P<before> ?+)(?P<mark>[:=])(?P<after> ?+)")
 SCHEME = re.compile(
-    rb"(?:basic|bearer|digest|token|apikey|negotiate) (?=[^ ,;&\"'`)\]}<>|\\])", re.IGNORECASE
+    rb"(?:basic|bearer|digest|token|apikey|negotiate) (?=[^ \n,;&\"'`)\]}<>|\\])", re.IGNORECASE
 )
-VALUE = rx(rb"[^ ,;&\"'`)\]}<>|\\]+")
+VALUE = rx(rb"[^ \n,;&\"'`)\]}<>|\\]+")
 TOKEN = rx(rb"[0-9A-Za-z._~+/=-]{16,}+")
 RESULT = re.compile(
     rb"(?:(?<![A-Za-z\x80-\xff])|(?-i:(?=[A-Z])))"
@@ -98,14 +110,14 @@ METHOD = rx(rb"(?<![" + WORD + rb"])(?:GET|POST|PUT|PATCH|DELETE|HEAD|OPTIONS) $
 HTTP_VERSION = rx(rb"HTTP/[0-9.]{1,3} $")
 
 
-def canonical(raw: bytes) -> bytes:
+def canonical(raw: bytes, *, secrets: bool = True) -> bytes:
     cut = len(raw) > LINE_BYTES_MAX
     if cut:
         end = LINE_BYTES_MAX
         while end > LINE_BYTES_MAX - 3 and raw[end] & 0xC0 == 0x80:
             end -= 1
         raw = raw[:end]
-    return Scanner(clean(raw)).run() + (b"<cut>" if cut else b"")
+    return Scanner(clean(raw), secrets).run() + (b"<cut>" if cut else b"")
 
 
 def clean(raw: bytes) -> bytes:
@@ -125,7 +137,7 @@ def clean(raw: bytes) -> bytes:
         position += size
 
     def gap(found: re.Match[bytes]) -> bytes:
-        return "⏎".encode() if b"\n" in found[0] or b"\r" in found[0] else b" "
+        return b"\n" if b"\n" in found[0] or b"\r" in found[0] else b" "
 
     return re.sub(rb"[\x00-\x20\x7f]+", gap, bytes(text).strip(bytes([*range(0x21), 0x7F])))
 
@@ -133,15 +145,22 @@ def clean(raw: bytes) -> bytes:
 class Scanner:
     """One clean line; `p` is the position, `chunk` and `end` are the bounds of the chunk around it."""
 
-    def __init__(self, text: bytes) -> None:
+    def __init__(self, text: bytes, secrets: bool) -> None:
         self.text = text
+        self.secrets = secrets
         self.out = bytearray()
         self.p = 0
 
     def run(self) -> bytes:
         while self.p < len(self.text):
             if self.text[self.p] in DELIMITERS:
-                self.keep(1)
+                if self.text[self.p : self.p + 1] == b"\n":
+                    self.put("⏎".encode(), self.p + 1)
+                else:
+                    self.keep(1)
+                continue
+            if self.secrets and (pem := PEM.match(self.text, self.p)):
+                self.put(b"<secret>", pem.end())
                 continue
             self.chunk = self.end = self.p
             while self.end < len(self.text) and self.text[self.end] not in DELIMITERS:
@@ -188,6 +207,10 @@ class Scanner:
     def other(self, c: bytes) -> None:
         before = self.before()
         after = self.text[self.p + 1 : min(self.p + 2, self.end)]
+        marked = before == b":" or self.text[max(self.p - 2, self.chunk) : self.p] == b"\\n"
+        if self.secrets and marked and self.p > self.chunk and (pem := PEM.match(self.text, self.p)):
+            self.put(b"<secret>", pem.end())
+            return
         if not re.match(rb"[" + PATH + rb"]", c):
             self.slashes = 0
         if c == b":" and after == b":" and not is_word(before) and (end := self.ip6()):
@@ -230,11 +253,13 @@ class Scanner:
         if not re.match(rb"[0-9A-Za-z+/_-]", before):
             if before != b"." and (found := JWT.match(t, p)) and len(found[0]) >= 24:
                 return b"<jwt>", found.end()
+            if self.secrets and (found := KNOWN_KEY.match(t, p)):
+                return b"<secret>", found.end()
             if (found := BASE64.match(t, p)) and (last := self.base64_end(found)):
                 return b"<b64>", last
         if not re.match(rb"[0-9A-Za-z.-]", before) and (last := self.host_end()):
             return b"<host>", self.port(last)
-        if size == 20 and AWS.fullmatch(t, p, end):
+        if self.secrets and size == 20 and AWS.fullmatch(t, p, end):
             return b"<secret>", end
         for form in DIGIT_TIMES:
             if found := form.match(t, p):
@@ -291,7 +316,7 @@ class Scanner:
         prefix = self.text[:start]
         if start < 2:
             return False
-        if end - start == 3 and self.text[end : end + 1] in (b"", b" "):
+        if end - start == 3 and self.text[end : end + 1] in (b"", b" ", b"\n"):
             if prefix.endswith(b'" ') and self.text[start : start + 1] in b"12345":
                 return True
             if HTTP_VERSION.search(prefix):
@@ -301,7 +326,7 @@ class Scanner:
     # ---- runs
 
     def url_end(self, start: int) -> int:
-        found = rx(rb"[^ \"'`<>()\[\]{}|]*").match(self.text, start)
+        found = rx(rb"[^ \n\"'`<>()\[\]{}|]*").match(self.text, start)
         assert found
         return start + len(found[0].rstrip(b".:!?,;"))
 
@@ -385,7 +410,7 @@ class Scanner:
             self.put(b"<path>", self.p + len(name))
 
     def secret(self, end: int) -> None:
-        span = self.secret_span(end)
+        span = self.secret_span(end) if self.secrets else None
         if span:
             self.keep(span[0] - end)
             self.put(b"<secret>", span[1])
@@ -415,6 +440,8 @@ class Scanner:
         quoted = rx(rb"\\?+[\"']").match(self.text, start)
         if quoted:
             inside = quoted.end()
+            if PEM.match(self.text, inside):
+                return None
             if quoted[0][:1] == b"\\":
                 stop = rx(rb"[^\\]*").match(self.text, inside)
             else:
@@ -422,6 +449,8 @@ class Scanner:
             assert stop
             return stop.span() if stop[0] else None
         if self.text[start : start + 1] in (b"", b"{", b"[", b"(", b"\\"):
+            return None
+        if PEM.match(self.text, start):
             return None
         found = VALUE.match(self.text, start)
         if not found or (prose_stays and len(found[0]) < 20 and re.fullmatch(rb"[a-z.:!]+", found[0])):

@@ -159,6 +159,24 @@ def test_trace_ids_of_another_length_are_absent() -> None:
     assert [row.tobytes() for row in batch.trace_id] == [b"t" * 16, bytes(16), bytes(16)]
 
 
+@pytest.mark.parametrize(
+    ("body", "expected"),
+    [
+        ("my name is Bob", "gen_ai.user.message <text>"),
+        ({"content": "Bob", "role": "user"}, "gen_ai.user.message content=<text> role=user"),
+        (
+            {"message": {"content": "Bob", "role": "assistant"}, "finish_reason": "stop", "index": 3},
+            "gen_ai.user.message finish_reason=stop index=<num> message={content=<text> role=assistant}",
+        ),
+        (["Bob", 5], "gen_ai.user.message [<text>, <num>]"),
+    ],
+)
+def test_what_was_said_to_a_model_is_never_kept(body: Any, expected: str) -> None:
+    assert line(body, event_name="gen_ai.user.message") == expected
+    assert "Bob" not in line("hello", {"gen_ai.prompt": "Bob", "gen_ai.completion.0.content": "Bob"})
+    assert "Bob" not in line(body, {"gen_ai.system": "x"})
+
+
 def test_streams_are_service_signal_and_configured_attributes() -> None:
     request = request_of(record_of(), zone="eu", team=7)
     request.MergeFrom(request_of(record_of(), record_of(event_name="gen_ai.choice"), service="bot"))
@@ -191,7 +209,19 @@ def test_an_empty_request_is_an_empty_batch() -> None:
 # ---- the walk and the library agree
 
 texts = st.text(max_size=12) | st.sampled_from(
-    ["gen_ai.system", "a b", "token", "x" * 80, "y" * 300, "status"]
+    [
+        "gen_ai.system",
+        "gen_ai.prompt",
+        "gen_ai.prompt.0.x",
+        "input.valu",
+        "input.value",
+        "llm.prompts",
+        "a b",
+        "token",
+        "x" * 80,
+        "y" * 300,
+        "status",
+    ]
 )
 scalars = (
     st.none() | st.booleans() | st.integers(-(2**63), 2**63 - 1) | st.floats() | texts | st.binary(max_size=4)

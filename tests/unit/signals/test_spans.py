@@ -113,6 +113,35 @@ def test_genai_spans_are_of_the_llm_signal(marker: str) -> None:
     assert "gen_ai.response.finish_reasons=length+stop" in line
     assert "gen_ai.input.messages=<text>" in line
     assert "hello" not in line
+    assert line.endswith(" gen_ai.request.model=gpt-4o took<1us")
+
+
+@pytest.mark.parametrize("key", ["gen_ai.prompt.0.content", "gen_ai.input.messages", "input.value"])
+def test_what_was_said_is_never_kept_however_short(key: str) -> None:
+    request = ExportTraceServiceRequest()
+    add_span(request, "chat", attributes={"gen_ai.system": "x", key: "my name is Bob"})
+    add_span(request, "chat", attributes={key: "Bob"})
+    assert all("=<text>" in line and "Bob" not in line for line in lines(decoded(request)))
+
+
+def test_models_are_told_apart_and_what_is_no_name_of_one_is_masked() -> None:
+    request = ExportTraceServiceRequest()
+    names = ("m-1", "m-2", "m-2", "sk-0123456789abcdefghijklmn", "a model of mine 7")
+    for name in names:
+        add_span(
+            request,
+            "chat",
+            end_time_unix_nano=900,
+            attributes={"gen_ai.system": "x", "gen_ai.request.model": name, "gen_ai.response.model": "m-9"},
+        )
+    add_span(request, "db", attributes={"gen_ai.request.model": "m-1"})
+    assert [line.partition(" ")[2] for line in lines(decoded(request))] == [
+        "gen_ai.system=x gen_ai.request.model=m-1 gen_ai.response.model=m-9 took<1us",
+        *["gen_ai.system=x gen_ai.request.model=m-2 gen_ai.response.model=m-9 took<1us"] * 2,
+        "gen_ai.request.model=<secret> gen_ai.system=x gen_ai.response.model=m-9 took<1us",
+        'gen_ai.request.model="a model of mine <num>" gen_ai.system=x gen_ai.response.model=m-9 took<1us',
+        "gen_ai.request.model=m-<num> took<1us",
+    ]
 
 
 def test_secrets_in_attributes_are_masked() -> None:
