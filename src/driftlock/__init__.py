@@ -12,18 +12,34 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from driftlock.core.verdict import Verdict, WarmUp
     from driftlock.library.detector import Detector
+    from driftlock.library.estimators import RowOutlierDetector, UnitOutlierDetector
+    from driftlock.library.online import RowScorer, TextScorer
     from driftlock.library.series import SeriesDetector
 
 __version__ = "0.1.0"
 
 _PLACES = {
     "Detector": "driftlock.library.detector",
+    "RowOutlierDetector": "driftlock.library.estimators",
+    "RowScorer": "driftlock.library.online",
     "SeriesDetector": "driftlock.library.series",
+    "TextScorer": "driftlock.library.online",
+    "UnitOutlierDetector": "driftlock.library.estimators",
     "Verdict": "driftlock.core.verdict",
     "WarmUp": "driftlock.core.verdict",
 }
 
-__all__ = ["Detector", "SeriesDetector", "Verdict", "WarmUp", "__version__"]
+__all__ = [
+    "Detector",
+    "RowOutlierDetector",
+    "RowScorer",
+    "SeriesDetector",
+    "TextScorer",
+    "UnitOutlierDetector",
+    "Verdict",
+    "WarmUp",
+    "__version__",
+]
 
 
 def __getattr__(name: str) -> Any:

@@ -291,9 +291,11 @@ def _unpacked(data: bytes) -> dict[str, Any]:
     if not data.startswith(_MAGIC):
         raise InputError("this is not a snapshot of a Detector")
     try:
-        state: dict[str, Any] = unpack(data[len(_MAGIC) :])
+        state: Any = unpack(data[len(_MAGIC) :])
     except msgspec.DecodeError as error:
         raise InputError("the snapshot is damaged") from error
-    if (state["format"], state["canonical"]) != (SNAPSHOT_FORMAT, CANONICAL_VERSION):
+    if not isinstance(state, dict):
+        raise InputError("the snapshot is damaged")
+    if (state.get("format"), state.get("canonical")) != (SNAPSHOT_FORMAT, CANONICAL_VERSION):
         raise InputError("the snapshot was made by another version of Driftlock")
     return state

@@ -208,9 +208,11 @@ def _unpacked(data: bytes) -> dict[str, Any]:
     if not data.startswith(_MAGIC):
         raise InputError("this is not a snapshot of a SeriesDetector")
     try:
-        state: dict[str, Any] = unpack(data[len(_MAGIC) :])
+        state: Any = unpack(data[len(_MAGIC) :])
     except msgspec.DecodeError as error:
         raise InputError("the snapshot is damaged") from error
-    if state["format"] != SNAPSHOT_FORMAT:
+    if not isinstance(state, dict):
+        raise InputError("the snapshot is damaged")
+    if state.get("format") != SNAPSHOT_FORMAT:
         raise InputError("the snapshot was made by another version of Driftlock")
     return state
