@@ -8,10 +8,12 @@ import numpy as np
 import numpy.typing as npt
 
 from driftlock.cli.logfile import UNREADABLE, LogFile
-from driftlock.core.series import SeriesBank, SeriesSettings, score_series
+from driftlock.core.series import score_series
+from driftlock.core.series_text import point_verdict
 from driftlock.core.series_time import times_in_ns
 from driftlock.core.verdict import Verdict
 from driftlock.errors import InputError
+from driftlock.library.series import SeriesDetector
 from driftlock.signals.textlog import read_series
 
 HEADER = b"timestamp,value"
@@ -42,29 +44,16 @@ def series_findings(name: str) -> list[Verdict]:
     """The alarms of a series file as verdicts; positions are its rows, from 1."""
     timestamps, values = read_series(Path(name))
     time_ns = times_in_ns(timestamps)
-    bank = SeriesBank(SeriesSettings())
-    series = np.zeros(len(values), np.uint64)
-    verdicts = bank.observe(series, time_ns, values, np.zeros(len(values), np.bool_))
-    found = []
-    for row in np.flatnonzero(verdicts.alarm).tolist():
-        sentence, detail = bank.explain(0, verdicts, row, name=Path(name).name, value=float(values[row]))
-        score = float(verdicts.anomaly_score[row])
-        found.append(
-            Verdict(
-                key=timestamps[row],
-                first=row + 1,
-                last=row + 1,
-                first_time_ns=int(time_ns[row]),
-                last_time_ns=int(time_ns[row]),
-                events=1,
-                score=float(verdicts.score[row]),
-                p_value=float(verdicts.p_value[row]),
-                surprise_bits=float(verdicts.surprise_bits[row]),
-                calibration_size=bank.warm_up(0).calibration_size,
-                alarm=True,
-                severity="critical" if score >= 0.9 else "high" if score >= 0.7 else "medium",
-                explanation=sentence,
-                detail=detail,
-            )
+    columns = SeriesDetector().score(values, time_ns)
+    return [
+        point_verdict(
+            columns,
+            row,
+            key=timestamps[row],
+            name=Path(name).name,
+            position=row + 1,
+            time_ns=int(time_ns[row]),
+            reading=float(values[row]),
         )
-    return found
+        for row in np.flatnonzero(columns.alarm).tolist()
+    ]

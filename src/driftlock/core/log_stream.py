@@ -166,12 +166,15 @@ class LogStream:
         buffer: npt.NDArray[np.uint8],
         starts: Int64s,
         ends: Int64s,
+        *,
+        now_ns: int | None = None,
     ) -> list[Verdict]:
         """Takes units that the caller has assembled from whole input; returns the verdicts on them.
 
-        Rows are the units' events as in `add`, one unit after the other. The clock at each unit is that of
-        its last event or of an earlier one, whichever is later.
+        Rows are the units' events as in `add`, one unit after the other. Unless `now_ns` is given, the clock
+        at each unit is that of its last event or of an earlier one, whichever is later.
         """
+        clocks = units.clocks if now_ns is None else np.full(len(units.keys), now_ns)
         verdicts: list[Verdict] = []
         row = judged = 0
         begun = np.zeros(0, np.int32)  # the ids of a unit whose other events wait for room
@@ -187,7 +190,7 @@ class LogStream:
             held = np.concatenate([begun, ids])
             whole = int(units.bounds[upto] - units.bounds[judged])
             if upto > judged:
-                verdicts += self._take(units.of(judged, upto, held[:whole]), units.clocks[judged:upto])
+                verdicts += self._take(units.of(judged, upto, held[:whole]), clocks[judged:upto])
             begun, judged = held[whole:], upto
         return verdicts
 

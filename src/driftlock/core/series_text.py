@@ -1,6 +1,6 @@
-"""Words for a surprising point of a numeric series: one sentence, and its numbers in structure.
+"""What is told of a point of a numeric series: its verdict, one sentence, and its numbers in structure.
 
-Owns wording only; every number comes from the verdict. Deterministic.
+Owns wording and severity only; every number comes from the verdict. Deterministic.
 """
 
 from __future__ import annotations
@@ -9,9 +9,12 @@ import math
 from typing import TYPE_CHECKING, Any
 
 from driftlock.core.series_kernel import TAIL_BLOCK_POINTS
+from driftlock.core.verdict import Severity, Verdict
 
 if TYPE_CHECKING:
     from driftlock.core.series import SeriesVerdicts
+
+_SEVERITIES: tuple[tuple[float, Severity], ...] = ((40.0, "critical"), (24.0, "high"), (12.0, "medium"))
 
 PART_NAMES = ("code", "season", "value", "short_shape", "long_shape", "recurrence")
 
@@ -22,6 +25,54 @@ _REASONS = {
     "short_shape": "the last 12 points form a shape it has not shown before",
     "long_shape": "the last 144 points form a shape it has not shown before",
 }
+
+
+def severity_of_bits(score: float) -> Severity:
+    """The severity of a point's score, which is comparable between series.
+
+    | bits | severity | what scores so in a series of normal noise |
+    | --- | --- | --- |
+    | 40 and more | critical | a jump of 50 standard deviations and more |
+    | 24 | high | a jump of 10 or 20 |
+    | 12 | medium | a jump of 5, and most false alarms |
+    | less | low | from `alarm_bits` (4) on, where NAB's best threshold lies |
+    """
+    return next((name for least, name in _SEVERITIES if score >= least), "low")
+
+
+def point_verdict(
+    verdicts: SeriesVerdicts,
+    index: int,
+    *,
+    key: str,
+    name: str,
+    position: int,
+    time_ns: int,
+    reading: float,
+) -> Verdict:
+    """The verdict on row `index`, a scored point; explained if it is an alarm.
+
+    `key` and `position` become those of the verdict, `name` is what a person calls the series, and `reading`
+    the value as it came.
+    """
+    alarm, score = bool(verdicts.alarm[index]), float(verdicts.score[index])
+    sentence, detail = explain_point(verdicts, index, name=name, reading=reading) if alarm else ("", {})
+    return Verdict(
+        key=key,
+        first=position,
+        last=position,
+        first_time_ns=time_ns,
+        last_time_ns=time_ns,
+        events=1,
+        score=score,
+        p_value=float(verdicts.p_value[index]),
+        surprise_bits=float(verdicts.surprise_bits[index]),
+        calibration_size=int(verdicts.calibration_size[index]),
+        alarm=alarm,
+        severity=severity_of_bits(score),
+        explanation=sentence,
+        detail=detail,
+    )
 
 
 def number(value: float) -> str:

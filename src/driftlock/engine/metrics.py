@@ -7,11 +7,10 @@ import numpy as np
 import numpy.typing as npt
 
 from driftlock.core.series import REFUSED, SeriesBank, SeriesSettings, SeriesVerdicts
-from driftlock.core.verdict import Severity, Verdict
+from driftlock.core.series_text import point_verdict
+from driftlock.core.verdict import Verdict
 from driftlock.engine.finding import Finding
 from driftlock.signals.batch import PointBatch
-
-_SEVERITIES: tuple[tuple[float, Severity], ...] = ((40.0, "critical"), (24.0, "high"), (12.0, "medium"))
 
 
 class _Stored(msgspec.Struct, frozen=True):
@@ -79,25 +78,14 @@ class MetricSeries:
     ) -> Verdict:
         series = int(batch.series[row])
         name = self._names.get(series, f"series {series:016x}")
-        sentence, detail = self._bank.explain(
-            series, verdicts, index, name=name, value=float(batch.value[row])
-        )
-        time_ns = int(batch.time_ns[row])
-        return Verdict(
+        return point_verdict(
+            verdicts,
+            index,
             key=f"{series:016x}",
-            first=event,
-            last=event,
-            first_time_ns=time_ns,
-            last_time_ns=time_ns,
-            events=1,
-            score=float(verdicts.score[index]),
-            p_value=float(verdicts.p_value[index]),
-            surprise_bits=float(verdicts.surprise_bits[index]),
-            calibration_size=int(verdicts.calibration_size[index]),
-            alarm=True,
-            severity=severity_of_bits(float(verdicts.score[index])),
-            explanation=sentence,
-            detail=detail,
+            name=name,
+            position=event,
+            time_ns=int(batch.time_ns[row]),
+            reading=float(batch.value[row]),
         )
 
     def dump(self) -> bytes:
@@ -110,16 +98,3 @@ class MetricSeries:
         stored = msgspec.msgpack.decode(data, type=_Stored)
         self._bank = SeriesBank.restore(self._settings, stored.bank)
         self._names = dict(stored.names)
-
-
-def severity_of_bits(score: float) -> Severity:
-    """The severity of a point's score, which is comparable between series.
-
-    | bits | severity | what scores so in a series of normal noise |
-    | --- | --- | --- |
-    | 40 and more | critical | a jump of 50 standard deviations and more |
-    | 24 | high | a jump of 10 or 20 |
-    | 12 | medium | a jump of 5, and most false alarms |
-    | less | low | from `alarm_bits` (4) on, where NAB's best threshold lies |
-    """
-    return next((name for least, name in _SEVERITIES if score >= least), "low")

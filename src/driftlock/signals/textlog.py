@@ -177,8 +177,8 @@ def _json_batch(data: bytes, starts: Index, ends: Index, year: int, masking: Mas
             value = decode(raw) if raw.lstrip().startswith(b"{") else None
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             value = None
-        lines.append(raw if value is None else _json_line(value, raw))
-        stamps.append(b"" if value is None else _json_stamp(value))
+        lines.append(raw if value is None else json_line(value, raw))
+        stamps.append(b"" if value is None else json_stamp(value))
     text, bounds = _joined(lines)
     return masking.canonical(text, bounds[:-1], bounds[1:]), _stamp_times(stamps, year)
 
@@ -195,7 +195,7 @@ def _joined(lines: list[bytes]) -> tuple[npt.NDArray[np.uint8], Index]:
     return np.frombuffer(b"".join(lines), dtype=np.uint8), np.cumsum([0, *map(len, lines)], dtype=np.int64)
 
 
-def _json_line(value: dict[str, Any], raw: bytes) -> bytes:
+def json_line(value: dict[str, Any], raw: bytes) -> bytes:
     """`level body key=value …`, or the raw line when it has no body."""
     body_key = next((key for key in BODY_KEYS if isinstance(value.get(key), str)), None)
     if body_key is None:
@@ -236,7 +236,7 @@ def _json_value(value: Any) -> bytes:
     return NUMBER if isinstance(value, float) else LIST if isinstance(value, list) else MAP
 
 
-def _json_stamp(value: dict[str, Any]) -> bytes:
+def json_stamp(value: dict[str, Any]) -> bytes:
     """The time of a JSON line as text; numbers as ISO, by their magnitude."""
     stamp = next((value[key] for key in TIME_KEYS if key in value), None)
     if isinstance(stamp, str):

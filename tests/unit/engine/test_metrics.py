@@ -9,9 +9,10 @@ import pytest
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
 
 from driftlock.core.series import SeriesSettings
+from driftlock.core.series_text import severity_of_bits
 from driftlock.engine.engine import PartitionEngine
 from driftlock.engine.finding import Finding
-from driftlock.engine.metrics import MetricSeries, severity_of_bits
+from driftlock.engine.metrics import MetricSeries
 from driftlock.engine.settings import EngineSettings
 from driftlock.signals.batch import PointBatch, StreamKey
 from support import telemetry

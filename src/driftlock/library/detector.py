@@ -1,0 +1,301 @@
+"""`Detector`: the server's detection of one log stream, in a Python program, without a server.
+
+Owns the way from lines to `core.log_stream`: canonical form, session keys, the clock, positions, snapshots.
+Decides nothing about anomalies. No threads, no I/O, no wall clock: the same calls give the same verdicts, and
+how lines are cut into calls changes none of them.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import asdict
+from typing import Any, Literal
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+
+from driftlock.core.log_settings import LogSettings
+from driftlock.core.log_stream import Assembled, LogStream
+from driftlock.core.packing import pack, unpack
+from driftlock.core.verdict import Verdict, WarmUp
+from driftlock.errors import InputError
+from driftlock.library.inputs import Line, LinesIn, Time, TimesIn, encoded, lines_of, row_times, time_in_ns
+from driftlock.signals.batch import Lines
+from driftlock.signals.canonical import CANONICAL_VERSION, hash_lines
+from driftlock.signals.line_batch import LineReader
+from driftlock.signals.textlog import check_pattern, extract_keys
+
+SNAPSHOT_FORMAT = 1
+LINES_A_PASS = 65_536
+"""Lines canonicalised at one go, so that memory does not follow the size of a call."""
+SECOND_NS = 1_000_000_000
+_MAGIC = b"DLDETECT"
+
+Sessions = Line | Sequence[Line | None] | None
+Int64s = npt.NDArray[np.int64]
+
+
+class Detector:
+    """Finds what is unusual in one stream of log lines, scoring each unit before learning it.
+
+    Sizes are in lines. In mode "block" a verdict is on the window of the last `window_size` lines, one every
+    `hop_size` lines, after a baseline of `baseline_size` lines and at least 41 blocks. In mode "session" a
+    unit is the lines of one key: what the first group of `session_pattern` matches in a line (Rust's regex
+    syntax), or what `observe` is told. A session is complete after `session_idle_s` seconds of the stream's
+    clock without another line, or handed in whole by `observe_unit`. `baseline_units` sets how many units
+    are learned first. `p_value_threshold` and `alert_budget` (alarms a week; may be infinite) decide which
+    verdicts are alarms. Raises ValueError for settings that clash, UsageError for a pattern.
+
+    The clock is the latest time seen: of the lines themselves, or as told. It moves in whole seconds. Lines
+    without any time leave it where it is; the alert budget is then not renewed.
+
+    >>> detector = Detector(baseline_size=400, window_size=50, hop_size=25)
+    >>> calm = [f"GET /item/{n} took {n * 37 % 900} ms" for n in range(3_000)]
+    >>> [verdict for verdict in detector.observe(calm) if verdict.alarm]
+    []
+    >>> found = detector.observe(["worker 7 lost its database connection"] + calm[:100])
+    >>> [verdict.alarm for verdict in found].count(True)
+    1
+    """
+
+    def __init__(
+        self,
+        *,
+        mode: Literal["block", "session"] = "block",
+        baseline_size: int = 400,
+        window_size: int = 50,
+        hop_size: int = 25,
+        p_value_threshold: float = 0.05,
+        alert_budget: float = 20.0,
+        session_pattern: str | None = None,
+        session_idle_s: float = 30.0,
+        baseline_units: int | None = None,
+    ) -> None:
+        if not 0.0 < session_idle_s < math.inf:
+            raise ValueError("session_idle_s is a positive number of seconds")
+        settings = LogSettings(
+            mode=mode,
+            baseline_size=baseline_size,
+            window_size=window_size,
+            hop_size=hop_size,
+            p_value_threshold=p_value_threshold,
+            alert_budget=alert_budget,
+            session_idle_ns=round(session_idle_s * SECOND_NS),
+            baseline_units=baseline_units,
+        )
+        if session_pattern is not None:
+            if mode != "session":
+                raise ValueError('session_pattern needs mode="session"')
+            check_pattern(session_pattern)
+        self._begin(settings, session_pattern, LogStream(settings), LineReader())
+
+    def _begin(
+        self, settings: LogSettings, pattern: str | None, stream: LogStream, reader: LineReader
+    ) -> None:
+        self._settings = settings
+        self._pattern = pattern
+        self._stream = stream
+        self._reader = reader
+        self._lines = 0
+        self._now_ns = 0
+
+    def observe(
+        self, lines: LinesIn, *, session: Sessions = None, time: TimesIn | None = None
+    ) -> list[Verdict]:
+        """Takes lines in order; returns the verdicts on the units that they complete, alarm or not.
+
+        `lines` is one text, cut at its line breaks, or an iterable of lines. `session` and `time` are one
+        value for all lines or one a line; a line without a session key belongs to no unit. `time` is in
+        nanoseconds since 1970, ISO 8601, an aware datetime or datetime64; without it the lines' own
+        timestamps are read. Blank lines count as lines and are no events. Positions in a verdict are line
+        numbers from 1. Raises InputError for what is not a line, a key or a time; nothing is learned then.
+        """
+        raw = lines_of(lines)
+        keys = self._keys(raw, session)
+        told = None if time is None else row_times(time, len(raw))
+        verdicts: list[Verdict] = []
+        for start in range(0, len(raw), LINES_A_PASS):
+            part = slice(start, start + LINES_A_PASS)
+            verdicts += self._observe(
+                raw[part], None if keys is None else keys[part], None if told is None else told[part]
+            )
+        return verdicts
+
+    def observe_unit(self, lines: LinesIn, *, key: Line = "", time: TimesIn | None = None) -> Verdict | None:
+        """Takes a whole unit, such as all lines of one job; None while the baseline grows.
+
+        For mode "session" only. Blank lines are left out; a unit without any other line is none.
+        """
+        if self._settings.mode != "session":
+            raise ValueError('whole units need mode="session"')
+        raw = lines_of(lines)
+        canonical, times = self._reader.read(raw)
+        if time is not None:
+            times = row_times(time, len(raw))
+        rows = _filled(raw)
+        first, self._lines = self._lines + 1, self._lines + len(raw)
+        if not len(rows):
+            return None
+        self._now_ns = max(self._now_ns, _second(int(times.max())))
+        places, at = rows + first, times[rows]
+        name = encoded(key).decode("utf-8", "replace")
+        unit = Assembled([name], np.array([0, len(rows)]), places[:1], places[-1:], at[:1], at[-1:])
+        verdicts = self._stream.add_units(unit, *_columns(canonical, rows), now_ns=self._now_ns)
+        return verdicts[0] if verdicts else None
+
+    def advance(self, time: Time) -> list[Verdict]:
+        """Moves the clock on; returns the verdicts on sessions that are silent by then."""
+        self._now_ns = max(self._now_ns, _second(time_in_ns(time)))
+        return self._stream.tick(self._now_ns)
+
+    def flush(self) -> list[Verdict]:
+        """Ends the input: closes open sessions and drops an unfinished block; returns the last verdicts."""
+        return self._stream.flush(self._now_ns)
+
+    @property
+    def warm_up(self) -> WarmUp:
+        """Progress to the first verdict, and the smallest p-value that is possible now."""
+        return self._stream.warm_up
+
+    @property
+    def settings(self) -> LogSettings:
+        """The settings in force."""
+        return self._settings
+
+    @property
+    def baseline_ref(self) -> str:
+        """SHA-256 of the learned baseline, empty before it is complete; every verdict names it."""
+        return self._stream.baseline_ref
+
+    @property
+    def lines_seen(self) -> int:
+        """Lines taken so far, blank ones too."""
+        return self._lines
+
+    @property
+    def state_bytes(self) -> int:
+        """Bytes held, nearly."""
+        return self._stream.state_bytes
+
+    def snapshot(self) -> bytes:
+        """The whole state, settings too. `restore` continues from it with the same verdicts, bit for bit."""
+        return _MAGIC + pack(
+            {
+                "format": SNAPSHOT_FORMAT,
+                "canonical": CANONICAL_VERSION,
+                "settings": asdict(self._settings),
+                "pattern": self._pattern,
+                "votes": self._reader.votes,
+                "lines": self._lines,
+                "now_ns": self._now_ns,
+                "units": self._stream.warm_up.units_seen,
+                "stream": self._stream.snapshot(),
+            }
+        )
+
+    @classmethod
+    def restore(cls, data: bytes) -> Detector:
+        """The detector that `snapshot` described.
+
+        Raises InputError for anything else, also for a snapshot by a version of Driftlock whose states mean
+        something else. Snapshots are data, not code, yet restore only those that you trust.
+        """
+        state = _unpacked(data)
+        try:
+            settings = LogSettings(**state["settings"])
+            stream = LogStream.restore(settings, state["stream"])
+        except (TypeError, ValueError, KeyError, IndexError) as error:
+            raise InputError("the snapshot is damaged, or of another version of Driftlock") from error
+        if stream.warm_up.units_seen != state["units"]:  # how a stream says that it cannot use a state
+            raise InputError("the snapshot was made by another version of Driftlock")
+        detector = cls.__new__(cls)
+        detector._begin(settings, state["pattern"], stream, LineReader(state["votes"]))
+        detector._lines, detector._now_ns = state["lines"], state["now_ns"]
+        return detector
+
+    def __reduce__(self) -> tuple[Callable[[bytes], Detector], tuple[bytes]]:
+        return type(self).restore, (self.snapshot(),)
+
+    def _observe(
+        self, raw: Sequence[bytes], keys: Sequence[bytes] | None, told: Int64s | None
+    ) -> list[Verdict]:
+        canonical, times = self._reader.read(raw)
+        times = times if told is None else told
+        rows = _filled(raw)
+        first, self._lines = self._lines + 1, self._lines + len(raw)
+        hashes, buffer, starts, ends = _columns(canonical, rows)
+        times, positions = times[rows], rows + first
+        clocks = np.maximum.accumulate(np.maximum(times // SECOND_NS * SECOND_NS, self._now_ns))
+        verdicts: list[Verdict] = []
+        for low, high in _runs(clocks):
+            part = slice(low, high)
+            self._now_ns = int(clocks[low])
+            verdicts += self._stream.add(
+                hashes[part],
+                buffer,
+                starts[part],
+                ends[part],
+                times[part],
+                positions[part],
+                sessions=None if keys is None else [keys[row] for row in rows[part].tolist()],
+                now_ns=self._now_ns,
+            )
+        return verdicts
+
+    def _keys(self, raw: Sequence[bytes], session: Sessions) -> list[bytes] | None:
+        """Each line's session key, empty for none; None in block mode."""
+        if self._settings.mode == "block":
+            if session is not None:
+                raise ValueError('session needs mode="session"')
+            return None
+        if session is None and self._pattern is None:
+            raise ValueError("mode session needs a session for the lines, or a session_pattern")
+        if session is None:
+            assert self._pattern is not None
+            text = b"\n".join(line.replace(b"\n", b" ") for line in raw)
+            return extract_keys(text + b"\n", self._pattern).of_lines(missing=b"")
+        if isinstance(session, str | bytes):
+            return [encoded(session)] * len(raw)
+        if len(session) != len(raw):
+            raise InputError(f"there are {len(session)} session keys for {len(raw)} lines")
+        return [b"" if key is None else encoded(key) for key in session]
+
+
+def _columns(
+    canonical: Lines, rows: Int64s
+) -> tuple[npt.NDArray[np.uint64], npt.NDArray[np.uint8], Int64s, Int64s]:
+    offsets = canonical.offsets
+    return hash_lines(canonical)[rows], canonical.buffer, offsets[:-1][rows], offsets[1:][rows]
+
+
+def _filled(raw: Iterable[bytes]) -> Int64s:
+    """The rows that are not blank."""
+    return np.flatnonzero(np.fromiter((bool(line.strip()) for line in raw), np.bool_))
+
+
+def _runs(clocks: Int64s) -> Iterator[tuple[int, int]]:
+    """Bounds of the runs of equal clocks."""
+    if not len(clocks):
+        return
+    cuts = (np.flatnonzero(np.diff(clocks)) + 1).tolist()
+    yield from zip([0, *cuts], [*cuts, len(clocks)], strict=True)
+
+
+def _second(time_ns: int) -> int:
+    return time_ns // SECOND_NS * SECOND_NS
+
+
+def _unpacked(data: bytes) -> dict[str, Any]:
+    if not data.startswith(_MAGIC):
+        raise InputError("this is not a snapshot of a Detector")
+    try:
+        state: Any = unpack(data[len(_MAGIC) :])
+    except msgspec.DecodeError as error:
+        raise InputError("the snapshot is damaged") from error
+    if not isinstance(state, dict):
+        raise InputError("the snapshot is damaged")
+    if (state.get("format"), state.get("canonical")) != (SNAPSHOT_FORMAT, CANONICAL_VERSION):
+        raise InputError("the snapshot was made by another version of Driftlock")
+    return state

@@ -1,0 +1,77 @@
+"""What people hand in, in the shapes that the core takes: lines, times, one value or one a row.
+
+Owns conversions and their errors only. Inputs are never written to.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime, timedelta
+
+import numpy as np
+import numpy.typing as npt
+
+from driftlock.core.series_time import times_in_ns
+from driftlock.errors import InputError
+
+Line = str | bytes
+LinesIn = Line | Iterable[Line]
+Time = int | str | datetime | np.datetime64
+TimesIn = Time | Sequence[Time] | npt.NDArray[np.int64] | npt.NDArray[np.datetime64]
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+def lines_of(lines: LinesIn) -> list[bytes]:
+    """A text cut at its line breaks, or the items of an iterable, each one line; text as UTF-8."""
+    if isinstance(lines, bytes):
+        return lines.split(b"\n")[: -1 if lines.endswith(b"\n") else None]
+    if isinstance(lines, str):
+        return lines_of(encoded(lines))
+    return [encoded(line) for line in lines]
+
+
+def encoded(line: Line) -> bytes:
+    """One line as bytes. Raises InputError for what is neither text nor bytes."""
+    if isinstance(line, str):
+        return line.encode("utf-8", "replace")
+    if isinstance(line, bytes | bytearray | memoryview):
+        return bytes(line)
+    raise InputError(f"a line is str or bytes, not {type(line).__name__}")
+
+
+def time_in_ns(time: Time) -> int:
+    """Nanoseconds since 1970 of an int (nanoseconds already), ISO 8601 text, aware datetime or datetime64.
+
+    Raises InputError for anything else: a float could be seconds or milliseconds, and a datetime without a
+    zone any of 38 times.
+    """
+    if isinstance(time, bool | float | np.floating):
+        raise InputError(f"the time {time!r} has no unit", hint="give nanoseconds as an int, or a datetime")
+    if isinstance(time, int | np.integer):
+        return int(time)
+    if isinstance(time, np.datetime64):
+        return int(time.astype("datetime64[ns]").astype(np.int64))
+    if isinstance(time, datetime):
+        if time.tzinfo is None:
+            raise InputError(f"the time {time.isoformat()} has no zone", hint="use datetime.now(UTC)")
+        return (time - _EPOCH) // timedelta(microseconds=1) * 1_000
+    if isinstance(time, str):
+        return int(times_in_ns([time])[0])
+    raise InputError(f"{type(time).__name__} is not a time")
+
+
+def row_times(times: TimesIn, rows: int) -> npt.NDArray[np.int64]:
+    """One time for each row, from one for all of them or as many as there are rows."""
+    if isinstance(times, str | int | datetime | float | np.generic):
+        return np.full(rows, time_in_ns(times), np.int64)
+    if isinstance(times, np.ndarray) and times.dtype.kind in "iuM":
+        kind = "datetime64[ns]" if times.dtype.kind == "M" else np.int64
+        found = times.astype(kind).astype(np.int64)
+    elif len(times) and all(isinstance(time, str) for time in times):
+        found = times_in_ns(list(times))
+    else:
+        found = np.array([time_in_ns(time) for time in times], np.int64)
+    if len(found) != rows:
+        raise InputError(f"there are {len(found)} times for {rows} rows")
+    return found
