@@ -50,6 +50,7 @@ bench: $(VENV)/.dev ## Measure speed, memory and delay; results go to bench-resu
 
 bench-detection: $(VENV)/.dev ## Measure detection quality beside baselines and peers (needs ../shared/data)
 	@$(BIN)/python -m benchmarks.detection_logs
+	@$(BIN)/python -m benchmarks.detection_endless
 	@$(BIN)/python -m benchmarks.detection_promises
 	@$(BIN)/python -m benchmarks.detection_nab
 

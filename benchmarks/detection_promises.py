@@ -28,7 +28,7 @@ from rich.table import Table
 from benchmarks.promise_logs import MadeLog, Sessions, hdfs_sessions, loghub_blocks, made_log
 from driftlock.cli.units import add_lines
 from driftlock.core.log_settings import LogSettings
-from driftlock.core.log_stream import LogStream, UnitOf
+from driftlock.core.log_stream import Assembled, LogStream
 from driftlock.core.verdict import Verdict
 from driftlock.signals.textlog import text_batch
 
@@ -123,21 +123,13 @@ def on_sessions(sessions: Sessions) -> Rates:
 
 
 def feed(stream: LogStream, sessions: Sessions, order: npt.NDArray[np.int64]) -> list[Verdict]:
-    found = [add_session(stream, sessions, int(unit)) for unit in order]
-    return [verdict for verdict in found if verdict is not None]
-
-
-def add_session(stream: LogStream, sessions: Sessions, unit: int) -> Verdict | None:
-    rows = sessions.rows[unit]
-    first, last = int(rows[0]), int(rows[-1])
-    return stream.add_unit(
-        UnitOf(str(unit), first, last, 0, 0),
-        sessions.templates[rows],
-        sessions.buffer,
-        sessions.starts[rows],
-        sessions.ends[rows],
-        now_ns=0,
-    )
+    rows = [sessions.rows[unit] for unit in order.tolist()]
+    bounds = np.concatenate([[0], np.cumsum([len(own) for own in rows])])
+    every, none = np.concatenate(rows), np.zeros(len(rows), np.int64)
+    first, last = (np.array([own[end] for own in rows]) for end in (0, -1))
+    units = Assembled([str(unit) for unit in order.tolist()], bounds, first, last, none, none)
+    columns = sessions.templates[every], sessions.buffer, sessions.starts[every], sessions.ends[every]
+    return stream.add_units(units, *columns)
 
 
 def on_shuffled_blocks(window: int) -> Rates:

@@ -44,14 +44,9 @@ class SessionStore:
         self._allocate()
 
     def _allocate(self) -> None:
-        self._rows = kernels.Sessions(*(np.zeros(0, kind) for kind in _KINDS))
-        self._links = kernels.Links(
-            np.zeros(2, np.int16),
-            np.zeros((0, CHUNK_IDS), np.uint16),
-            np.zeros(0, np.int16),
-            np.full(2 * LISTS, -1, np.int16),
-            np.array([-1, -1, 0, 0, 0, 0], np.int64),
-        )
+        self._rows = _NO_ROWS  # grown before anything is written to them
+        ends, free = np.full(2 * LISTS, -1, np.int16), np.array([-1, -1, 0, 0, 0, 0], np.int64)
+        self._links = kernels.Links(_NO_PLACES, _NO_CHUNKS, _NO_ROWS.head, ends, free)
 
     @property
     def open(self) -> int:
@@ -66,6 +61,8 @@ class SessionStore:
     @property
     def nbytes(self) -> int:
         """Bytes held."""
+        if self._rows is _NO_ROWS:
+            return 200
         rows = sum(column.nbytes for column in self._rows)
         links = sum(column.nbytes for column in self._links)
         return int(rows + links) + kernels.KEY_BYTES * len(self._keys)
@@ -245,11 +242,15 @@ class SessionStore:
 
     def state(self) -> list[Any]:
         """What `load` restores exactly: the sessions in the order of their lists."""
+        told = [self.unkeyed, self.crowded_out]
+        if not self.open and not self.kept:
+            return [told]
         lists = [self._listed(place) for place in range(LISTS)]
         slots = np.concatenate(lists)
         columns = [pack_array(getattr(self._rows, name)[slots]) for name in _STORED]
         return [
-            [self.unkeyed, self.crowded_out, [len(part) for part in lists]],
+            told,
+            [len(part) for part in lists],
             columns,
             pack_array(self._gathered(slots).astype(np.uint16)),
             [self._keys[slot] for slot in lists[OPEN].tolist()],
@@ -257,14 +258,18 @@ class SessionStore:
 
     def load(self, state: list[Any]) -> None:
         """Takes over a state made by `state`."""
-        (self.unkeyed, self.crowded_out, sizes), columns, packed, keys = state
+        (self.unkeyed, self.crowded_out), *held_sessions = state
         self._allocate()
+        self._keys = {}
+        if held_sessions:
+            self._load_sessions(*held_sessions)
+
+    def _load_sessions(self, sizes: list[int], columns: list[Any], packed: Any, keys: list[bytes]) -> None:
         held = sum(sizes)
         values = dict(zip(_STORED, map(unpack_array, columns), strict=True))
-        if held:
-            self._grow_rows(-(-held // _SLOTS_STEP) * _SLOTS_STEP)
-            chunks = int((-(-values["events"] // CHUNK_IDS)).sum(dtype=np.int64))
-            self._grow_chunks(-(-chunks // _CHUNKS_STEP) * _CHUNKS_STEP)
+        self._grow_rows(-(-held // _SLOTS_STEP) * _SLOTS_STEP)
+        chunks = int((-(-values["events"] // CHUNK_IDS)).sum(dtype=np.int64))
+        self._grow_chunks(-(-chunks // _CHUNKS_STEP) * _CHUNKS_STEP)
         ids = unpack_array(packed).astype(np.int32)
         kernels.refill(
             self._rows, self._links, values["key"], np.array(sizes, np.int64), values["events"], ids
@@ -287,6 +292,9 @@ _STORED = (
     "alarmed",
 )
 _KINDS = (np.uint64, *[np.int64] * 5, *[np.int16] * 6, np.uint8, np.bool_, np.bool_)
+_NO_ROWS = kernels.Sessions(*(np.zeros(0, kind) for kind in _KINDS))
+_NO_PLACES = np.zeros(2, np.int16)
+_NO_CHUNKS = np.zeros((0, CHUNK_IDS), np.uint16)
 
 
 def _hashes(keys: Sequence[bytes]) -> npt.NDArray[np.uint64]:

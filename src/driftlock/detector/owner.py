@@ -101,9 +101,7 @@ class PartitionOwner:
                 if checkpoint is None:
                     return
                 states = await checkpoints.load_states(conn, self.partition)
-            stored = (
-                StoredState(s.stream_id, "bank" if s.kind == "bank" else "stream", s.state) for s in states
-            )
+            stored = (StoredState(s.stream_id, s.kind, s.state) for s in states)
             self._engine.restore(stored, now_ns=checkpoint.received_ns)
         self._position = self._checkpoint_position = checkpoint.position
         self.census.update(self._engine.statuses())
