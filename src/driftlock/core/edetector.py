@@ -124,26 +124,27 @@ def _count_block(floats: Floats, ints: Int64s, recent: Bits) -> None:
         floats[_SQUARES] /= 2.0
 
 
-def _kernel(sources: int) -> Any:
-    @numba.njit(cache=True, error_model="numpy")
-    def bet(floats: Floats, p_value: float, memory: float, cap: float) -> float:
-        """Bets on a p-value; returns the mean of the bets, and leaves the mean evidence in `floats`."""
-        tempered = memory > 1.0
-        bits = log2(p_value)
-        bets, total, place = 0.0, 0.0, 0
-        for kappa in EXPONENTS:
-            value = kappa * exp2((kappa - 1.0) * bits)
-            for share in UNUSUAL_SHARES:
-                stake = 1.0 - share + share * value
-                if tempered:
-                    stake = exp2(log2(stake) / memory)
-                floats[place] = min((floats[place] + 1.0) * stake, cap)
-                bets += stake
-                total += floats[place]
-                place += 1
-        floats[_MEAN] = total / place
-        return bets / place
+@numba.njit(cache=True, error_model="numpy")
+def _bet(floats: Floats, p_value: float, memory: float, cap: float) -> float:
+    """Bets on a p-value; returns the mean of the bets, and leaves the mean evidence in `floats`."""
+    tempered = memory > 1.0
+    bits = log2(p_value)
+    bets, total, place = 0.0, 0.0, 0
+    for kappa in EXPONENTS:
+        value = kappa * exp2((kappa - 1.0) * bits)
+        for share in UNUSUAL_SHARES:
+            stake = 1.0 - share + share * value
+            if tempered:
+                stake = exp2(log2(stake) / memory)
+            floats[place] = min((floats[place] + 1.0) * stake, cap)
+            bets += stake
+            total += floats[place]
+            place += 1
+    floats[_MEAN] = total / place
+    return bets / place
 
+
+def _kernel(sources: int) -> Any:
     @numba.njit(cache=True, error_model="numpy")
     def update(
         floats: Floats,
@@ -170,7 +171,7 @@ def _kernel(sources: int) -> Any:
                 ints[_SILENT] -= 1
                 continue
             cap = CAP_THRESHOLDS * _threshold(ints, budget)
-            made = bet(floats, p_values[i], _memory(floats), cap)
+            made = _bet(floats, p_values[i], _memory(floats), cap)
             if floats[_RUN] <= 1.0:
                 floats[_RUN] = 1.0
                 ints[_SINCE] = ints[_UNUSUAL] = 0
@@ -182,6 +183,7 @@ def _kernel(sources: int) -> Any:
     return update
 
 
+# a kernel that closed over another one instead of calling it by its global name would never be cached
 _update = _kernel(fingerprint(logarithm))
 
 
