@@ -75,6 +75,7 @@ class SessionStore:
         The caller judges what is yielded, and tells `settle`, before it asks for more. Events with an empty
         key belong to no session and are counted.
         """
+        self._compact()
         hashes = _hashes(keys)
         self.unkeyed += int(np.count_nonzero(hashes == 0))
         opened = np.empty((len(ids), 2), np.int32)
@@ -104,6 +105,15 @@ class SessionStore:
             elif why == kernels.NEEDS_GROWTH:
                 self._grow()
 
+    def _compact(self) -> None:
+        """Gives back what the arrays have too much of: many short sessions now, few long ones then."""
+        spare_rows = len(self._rows.key) - self.open - self.kept
+        spare_chunks = len(self._links.chunks) - int(self._links.free[kernels.CHUNKS_USED])
+        if self.nbytes > self._limits.bytes_max and (
+            spare_rows >= 2 * _SLOTS_STEP or spare_chunks >= 2 * _CHUNKS_STEP
+        ):
+            self.load(self.state())
+
     def _make_room(self) -> Iterator[Units]:
         """Makes room for one more session and chunk, by the rule above."""
         if self.open >= self._limits.open_max:
@@ -119,9 +129,6 @@ class SessionStore:
         return self._closed(self._links.ends[2 * OPEN : 2 * OPEN + 1].astype(np.int32))
 
     def _grow(self) -> None:
-        # many short sessions now, few long ones then: what one array has too much of, the other may need
-        if self.nbytes > self._limits.bytes_max:
-            self.load(self.state())
         if self._links.free[kernels.FREE_SLOT] < 0:
             self._grow_rows(_SLOTS_STEP)
         if self._links.free[kernels.FREE_CHUNK] < 0:
