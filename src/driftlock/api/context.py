@@ -11,15 +11,20 @@ from litestar.datastructures import State
 
 from driftlock.api.ratelimit import RateLimiter
 from driftlock.api.settings import ApiSettings
+from driftlock.bus.envelope import Envelope
 from driftlock.storage import sql
 from driftlock.storage.sql import QUERIES
+
+Append = Callable[[int, Envelope, str], Awaitable[int]]
+"""Of a partition, a message and its id."""
 
 
 @dataclass(slots=True)
 class ApiContext:
     """One process's shared things. `clock_s` only ever grows; `wall_s` is seconds since 1970.
 
-    `probes` maps what readiness checks to a check that raises when it is not there.
+    `append` puts a message into a partition of the telemetry log and returns its position. `probes` maps what
+    readiness checks to a check that raises when it is not there.
     """
 
     settings: ApiSettings
@@ -27,6 +32,7 @@ class ApiContext:
     clock_s: Callable[[], float]
     wall_s: Callable[[], float]
     probes: dict[str, Callable[[], Awaitable[None]]] = field(default_factory=dict)
+    append: Append | None = None
     limiter: RateLimiter = field(default_factory=RateLimiter)
     _cursor_secret: bytes | None = None
 

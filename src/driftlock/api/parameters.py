@@ -47,7 +47,11 @@ async def check_request(request: Request[Any, Any, Any]) -> None:
         _check_query(request.scope["query_string"].decode("latin-1"), known)
     if request.method in ("POST", "PATCH", "PUT"):
         kind = request.headers.get("content-type", "").split(";", 1)[0].strip().lower()
-        if kind != "application/json":
+        # an act without a body needs no type
+        empty = (
+            request.headers.get("content-length", "0") == "0" and "transfer-encoding" not in request.headers
+        )
+        if kind != "application/json" and not (empty and not kind):
             raise ProblemError(
                 "unsupported-media-type", f"The body is {kind or 'of no stated type'}, not application/json."
             )

@@ -103,6 +103,7 @@ async def _context(
     context = ApiContext(settings=settings, pool=connections, clock_s=clock_s, wall_s=wall_s)
     context.probes["postgresql"] = lambda: probe_postgres(context)
     context.probes["nats"] = nats.check
+    context.append = nats.append
     nats.start()
     try:
         yield context

@@ -2,7 +2,9 @@
 
 The payload is a standard Export{Logs,Metrics,Trace}ServiceRequest, so that any OTLP tool can replay the log.
 A tick carries no payload: it moves a partition's clock on when no telemetry arrives, and because it is in
-the log, a replay sees the same clock. The received time of a message is the only clock a detector knows.
+the log, a replay sees the same clock. A refresh asks that a stream learns a new baseline; its payload is the
+stream's id, 16 bytes, and as it is in the log, a replay learns anew at the same place. The received time of a
+message is the only clock a detector knows.
 """
 
 from __future__ import annotations
@@ -10,7 +12,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-Kind = Literal["logs", "metrics", "traces", "tick"]
+Kind = Literal["logs", "metrics", "traces", "tick", "refresh"]
 
 STREAM_NAME = "DRIFTLOCK"
 SUBJECT_PREFIX = "driftlock.otlp"

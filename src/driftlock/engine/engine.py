@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from driftlock.core.log_stream import LogSettings
+from driftlock.core.log_stream import LogSettings, LogStream
 from driftlock.core.verdict import Phase, Verdict, WarmUp
 from driftlock.engine.finding import Finding
 from driftlock.engine.metrics import MetricSeries
@@ -111,8 +111,8 @@ class PartitionEngine:
     ) -> list[Finding]:
         """Takes one message of the log; returns what it completed and found, in a fixed order.
 
-        `kind` is logs, metrics, traces or tick. Raises MalformedTelemetryError for a payload that is not
-        OTLP; the engine's state is then as it was before.
+        `kind` is logs, metrics, traces, tick or refresh. Raises MalformedTelemetryError for a payload that is
+        not OTLP; the engine's state is then as it was before.
         """
         batch = _decode(kind, payload, tenant, self._settings)
         findings = self._move_clock(received_ns, position)
@@ -121,6 +121,20 @@ class PartitionEngine:
         elif batch is not None:
             origins = Origins.of([position], np.array([len(batch)]), [self._now_ns])
             findings += self._feed_lines(batch, origins)
+        elif kind == "refresh":
+            findings += self._refresh(payload, tenant, position)
+        return findings
+
+    def _refresh(self, payload: bytes, tenant: str, position: int) -> list[Finding]:
+        """Lets a line stream of this tenant learn anew; its open sessions are judged by the old baseline."""
+        entry = self._registry.by_id(uuid.UUID(bytes=payload)) if len(payload) == 16 else None
+        if entry is None or entry.detector is None or entry.key.tenant != tenant:
+            return []
+        settings = self._line_settings(entry.key.signal)
+        assert settings is not None
+        findings = self._alarms(entry, entry.detector.flush(second_of(self._now_ns)), position, self._now_ns)
+        entry.detector = LogStream(settings)
+        self._registry.restarted(entry)
         return findings
 
     def feed_together(self, run: Sequence[Message]) -> list[Finding] | None:

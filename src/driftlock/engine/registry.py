@@ -100,6 +100,19 @@ class StreamRegistry:
         if entry.key in self._warming and entry.settled:
             del self._warming[entry.key]
 
+    def by_id(self, stream_id: uuid.UUID) -> StreamEntry | None:
+        """The stream of an id, if it is known."""
+        return next((entry for entry in self._streams.values() if entry.key.id == stream_id), None)
+
+    def restarted(self, entry: StreamEntry) -> None:
+        """Notes that a stream begins to learn anew: until it has, it may give way to others again."""
+        self._dirty.add(entry.key)
+        self._warming[entry.key] = None
+        # in the order of activity, as after a restore
+        for key in self._streams:
+            if key in self._warming:
+                self._warming.move_to_end(key)
+
     def _make_room(self) -> bool:
         if len(self._streams) < self._streams_max:
             return True

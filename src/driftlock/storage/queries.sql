@@ -166,6 +166,13 @@ DELETE FROM streams WHERE id = ANY ($1::uuid[])
 -- name: stream_get
 SELECT {columns} FROM streams WHERE id = $1 AND tenant_id = $2
 
+-- name: refresh_insert
+INSERT INTO baseline_refreshes (id, tenant_id, stream_id, requested_by, baseline_before)
+VALUES ($1, $2, $3, $4, $5) RETURNING requested_at
+
+-- name: refresh_placed
+UPDATE baseline_refreshes SET log_position = $2 WHERE id = $1
+
 -- name: streams_page
 SELECT {columns} FROM streams
 WHERE {where}

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import uuid
 from typing import Any
 
 import asyncpg
 import httpx
 
+from driftlock.bus.log import TelemetryLog
 from driftlock.storage import streams
 from driftlock.storage.streams import StreamRow
-from integration.api.harness import problem
+from integration.api.harness import Api, Start, problem
 
 
 def row(number: int, **fields: Any) -> StreamRow:
@@ -53,3 +55,47 @@ async def test_refusals(viewer: httpx.AsyncClient) -> None:
     problem(await viewer.get(f"/v1/streams/{uuid.uuid4()}"), 404, "not-found")
     problem(await viewer.get("/v1/streams", params={"phase": "done"}), 400, "validation")
     problem(await viewer.get("/v1/streams", params={"signal": "logs"}), 400, "unknown-parameter")
+
+
+async def ready_to_append(client: httpx.AsyncClient) -> None:
+    async with asyncio.timeout(20):
+        while (await client.get("/readyz")).json()["checks"]["nats"] != "ok":
+            await asyncio.sleep(0.05)
+
+
+async def test_a_refresh_goes_through_the_log_and_is_recorded(
+    start: Start, key_of: dict[str, str], conn: asyncpg.Connection, nats_url: str
+) -> None:
+    log = await TelemetryLog.connect(nats_url, name="test")
+    await log.ensure(bytes_max=1 << 26)
+    known = row(1, phase="ready", partition=7, baseline_ref="a" * 64)
+    await streams.upsert(conn, [known, row(2), row(3, phase="ready", signal="metrics")])
+    api = await start(nats_url=nats_url)
+    async with api.client(key_of["admin"]) as admin:
+        await ready_to_append(admin)
+        answer = await admin.post(f"/v1/streams/{known.id}/baseline")
+        assert answer.status_code == 202, answer.text
+        problem(await admin.post(f"/v1/streams/{uuid.uuid4()}/baseline"), 404, "not-found")
+        problem(await admin.post(f"/v1/streams/{uuid.UUID(int=2)}/baseline"), 409, "conflict")
+        problem(await admin.post(f"/v1/streams/{uuid.UUID(int=3)}/baseline"), 409, "conflict")
+    async with api.client(key_of["analyst"]) as analyst:
+        problem(await analyst.post(f"/v1/streams/{known.id}/baseline"), 403, "forbidden")
+    async with await log.read(7, after=0, wait_s=0.1) as reader:
+        (envelope,) = await anext(aiter(reader))
+    assert (envelope.kind, envelope.tenant, envelope.payload) == ("refresh", "default", known.id.bytes)
+    (kept,) = await conn.fetch("SELECT * FROM baseline_refreshes")
+    told = answer.json()
+    assert told["id"] == str(kept["id"])
+    assert told["requested_by"] == kept["requested_by"] == "admin"
+    assert told["baseline_before"] == kept["baseline_before"] == "a" * 64
+    assert kept["log_position"] == envelope.position
+    await log.close()
+
+
+async def test_a_refresh_that_does_not_reach_the_log_is_told_and_recorded_without_a_position(
+    api: Api, key_of: dict[str, str], conn: asyncpg.Connection
+) -> None:
+    await streams.upsert(conn, [row(1, phase="ready")])
+    async with api.client(key_of["admin"]) as admin:
+        problem(await admin.post(f"/v1/streams/{uuid.UUID(int=1)}/baseline"), 503, "unavailable")
+    assert await conn.fetchval("SELECT count(*) FROM baseline_refreshes WHERE log_position IS NULL") == 1

@@ -31,7 +31,7 @@ def test_is_3_1_and_names_every_path(document: dict[str, Any]) -> None:
     assert set(document["paths"]) == {
         "/healthz", "/readyz", "/v1/version", "/metrics", "/openapi.json",
         "/v1/anomalies", "/v1/anomalies/{anomaly_id}", "/v1/anomalies/{anomaly_id}/status",
-        "/v1/streams", "/v1/streams/{stream_id}", "/v1/stream/anomalies",
+        "/v1/streams", "/v1/streams/{stream_id}", "/v1/streams/{stream_id}/baseline", "/v1/stream/anomalies",
     }  # fmt: skip
 
 

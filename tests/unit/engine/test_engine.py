@@ -81,6 +81,48 @@ def test_restored_from_any_checkpoint_it_finds_the_same(
     assert found == undisturbed
 
 
+def with_refresh(messages: list[telemetry.Message], stream: uuid.UUID, at: int) -> list[telemetry.Message]:
+    asked = telemetry.Message("refresh", stream.bytes, messages[at].received_ns)  # type: ignore[arg-type]
+    return [*messages[:at], asked, *messages[at:]]
+
+
+def test_a_refresh_learns_anew_and_a_replay_learns_anew_at_the_same_place(
+    messages: list[telemetry.Message], undisturbed: list[Finding]
+) -> None:
+    half = len(messages) // 2
+    for signal in ("logs", "traces"):
+        key = next(f.key for f in undisturbed if f.key.signal == signal)
+        asked = with_refresh(messages, key.id, half)
+        engine = PartitionEngine(STRICT)
+        found = feed(engine, asked[: half + 1])
+        (status,) = engine.statuses([key.id])
+        assert status.warm_up.phase == "learning"
+        assert (status.warm_up.units_seen, status.baseline_ref) == (0, "")
+        restored = PartitionEngine(STRICT)
+        restored.restore(engine.take_changes()[0], now_ns=engine.now_ns)
+        later = [feed(one, asked[half + 1 :], first=half + 2) for one in (engine, restored)]
+        assert later[0] == later[1]
+        new = engine.statuses([key.id])[0].baseline_ref
+        assert new
+        told = {f.verdict.baseline_ref for f in found + later[0] if f.key == key}
+        old = {f.verdict.baseline_ref for f in undisturbed if f.key == key}
+        assert new not in old
+        assert told <= old | {new}
+        # positions differ by the one message more
+        others = [(f.key, f.verdict.score, f.verdict.p_value) for f in found + later[0] if f.key != key]
+        assert others == [(f.key, f.verdict.score, f.verdict.p_value) for f in undisturbed if f.key != key]
+
+
+def test_a_refresh_of_nothing_changes_nothing() -> None:
+    engine = PartitionEngine(STRICT)
+    feed(engine, [telemetry.logs(random.Random(0), "a", events=30, received_ns=10**18)])
+    (stream,) = (status.key.id for status in engine.statuses())
+    for payload, tenant in ((b"", "default"), (b"x" * 16, "default"), (stream.bytes, "other")):
+        engine.feed("refresh", payload, tenant=tenant, received_ns=10**18, position=9)
+    assert engine.statuses()[0].events == 30
+    assert engine.statuses()[0].warm_up.units_seen == 1
+
+
 def test_payloads_that_are_not_otlp_change_nothing() -> None:
     engine = PartitionEngine(STRICT)
     for kind in ("logs", "traces", "metrics"):

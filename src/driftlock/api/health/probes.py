@@ -13,12 +13,15 @@ import nats.errors
 
 from driftlock.api import tasks
 from driftlock.api.context import ApiContext
+from driftlock.bus.envelope import Envelope
 from driftlock.bus.link import Link
+from driftlock.bus.log import TelemetryLog
 from driftlock.errors import StartError, UnavailableError
 from driftlock.storage import migrate
 
 logger = logging.getLogger(__name__)
 
+APPEND_TIMEOUT_S = 5.0
 PROBE_TIMEOUT_S = 2.0
 RETRY_S = 1.0
 CLOSE_TIMEOUT_S = 1.0
@@ -36,10 +39,12 @@ async def probe_postgres(context: ApiContext) -> None:
 
 
 class NatsProbe:
-    """A lasting connection to NATS, opened in the background, asked only for readiness."""
+    """A lasting connection to NATS, opened in the background: for readiness, and for what people ask of
+    detectors, which goes through the log."""
 
     def __init__(self, url: str) -> None:
         self._link = Link(url, name="driftlock-api")
+        self._log = TelemetryLog(self._link)
         self._opened = False
         self._opening: asyncio.Task[None] | None = None
 
@@ -55,6 +60,12 @@ class NatsProbe:
             await self._link.client.jetstream(timeout=PROBE_TIMEOUT_S).account_info()
         except (nats.errors.Error, OSError) as error:
             raise UnavailableError(f"JetStream at {self._link.address} does not answer") from error
+
+    async def append(self, partition: int, envelope: Envelope, message_id: str) -> int:
+        """Appends a message to the log, and returns its position. Raises UnavailableError without NATS."""
+        if not self._opened:
+            raise UnavailableError(f"NATS at {self._link.address} cannot be reached")
+        return await self._log.append(partition, envelope, message_id=message_id, timeout_s=APPEND_TIMEOUT_S)
 
     async def close(self) -> None:
         """Ends the connection; waits at most `CLOSE_TIMEOUT_S` for NATS."""

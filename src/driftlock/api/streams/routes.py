@@ -1,12 +1,12 @@
-"""`/v1/streams`: read-only views of what detectors write."""
+"""`/v1/streams`: what detectors write of them, and the wish that one learns anew."""
 
 from __future__ import annotations
 
 from typing import Annotated
-from uuid import UUID
+from uuid import UUID, uuid4
 
 import msgspec
-from litestar import Router, get
+from litestar import Router, get, post
 from litestar.datastructures import State
 from litestar.params import FromPath, QueryParameter
 
@@ -14,10 +14,11 @@ from driftlock.api import cursors
 from driftlock.api.access import Asker, at_least
 from driftlock.api.context import context_of
 from driftlock.api.paging import Cursor, Limit, Offset, check_paging
-from driftlock.api.problems import responses
+from driftlock.api.problems import ProblemError, responses
+from driftlock.bus.envelope import Envelope
 from driftlock.storage import streams
 from driftlock.storage.anomalies import StreamType
-from driftlock.storage.streams import Phase, Stream, StreamFilter
+from driftlock.storage.streams import Phase, Refresh, Stream, StreamFilter
 
 LISTING = "streams"
 VALUES_MAX = 100
@@ -105,6 +106,38 @@ async def get_stream(state: State, principal: Asker, stream_id: FromPath[UUID]) 
         return _view(await streams.get(conn, stream_id, tenant_id=principal.tenant_id))
 
 
+@post(
+    "/{stream_id:uuid}/baseline",
+    opt=at_least("admin"),
+    status_code=202,
+    responses=responses(400, 401, 403, 404, 409, 429, 503),
+    summary="Refresh the baseline of a stream",
+)
+async def refresh_baseline(state: State, principal: Asker, stream_id: FromPath[UUID]) -> Refresh:
+    """Lets a stream of lines or spans learn a new baseline from what comes next.
+
+    The request goes through the telemetry log, so that a replay learns anew at the same place. Until the new
+    baseline is complete the stream has no verdicts and tells the old `baseline_ref`.
+    """
+    context = context_of(state)
+    async with context.connection() as conn:
+        stream = await streams.get(conn, stream_id, tenant_id=principal.tenant_id)
+        if stream.signal == "metrics":
+            raise ProblemError("conflict", "A metric stream has no baseline: its series learn all the time.")
+        if stream.phase == "learning":
+            raise ProblemError("conflict", f"The stream {stream_id} is learning its baseline already.")
+        refresh = await streams.record_refresh(
+            conn, stream, refresh=uuid4(), by=principal.name, tenant_id=principal.tenant_id
+        )
+    assert context.append is not None, "the service gives every context a log"
+    received_ns = int(context.wall_s() * 1_000_000_000)
+    envelope = Envelope("refresh", principal.tenant_id, received_ns, stream_id.bytes)
+    position = await context.append(stream.partition, envelope, str(refresh.id))
+    async with context.connection() as conn:
+        await streams.place_refresh(conn, refresh.id, position)
+    return refresh
+
+
 def _view(stream: Stream) -> StreamView:
     needed = stream.units_needed
     done = 1.0 if stream.phase == "ready" else min(1.0, stream.units_seen / needed) if needed else 0.0
@@ -114,4 +147,4 @@ def _view(stream: Stream) -> StreamView:
     return StreamView(**msgspec.structs.asdict(stream), warm_up=warm_up)
 
 
-ROUTER = Router("/v1/streams", route_handlers=[list_streams, get_stream], tags=["streams"])
+ROUTER = Router("/v1/streams", route_handlers=[list_streams, get_stream, refresh_baseline], tags=["streams"])
