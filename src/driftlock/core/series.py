@@ -51,7 +51,7 @@ class SeriesSettings:
     `p_value_threshold` is the greatest p-value of an alarm and `alarm_bits` the least score;
     `warm_up_points` are learned before anything is scored; the p-value reaches α only after another
     (1/α − 1) points (`SeriesBank.warm_up` tells), so a greater α alarms sooner; `series_max` bounds the bank
-    (about 4 KB each).
+    (about 5 KB each).
     """
 
     p_value_threshold: float = 0.01
@@ -143,6 +143,17 @@ class SeriesBank:
 
     def __contains__(self, series: int) -> bool:
         return self._row(series) >= 0
+
+    def places(self, series: npt.NDArray[np.uint64]) -> npt.NDArray[np.int64]:
+        """Each series' number in order of its first point ever, −1 for an unknown one; it never changes."""
+        rows = np.empty(len(series), np.int64)
+        known = (self._table_id, self._table_row, np.ascontiguousarray(series, np.uint64))
+        kernels.find_rows(*known, 0, self._held, self._held, rows, self._ids)
+        return rows
+
+    def series_at(self, place: int) -> int:
+        """The series at one of the `places`."""
+        return int(self._state["id"][place])
 
     def observe(
         self,

@@ -6,7 +6,7 @@ table, no settings, no threshold. Every leaf that scores runs before its state l
 The score of a point is a sum of bits, so that an explanation can split it without remainder:
 
 - `code`: what the point costs above what its series' worst points usually cost, under a mixture of heavy
-  tailed predictors (last value, fast and slow mean, mean of this time of day);
+  tailed predictors (last value, fast and slow mean, mean of this time of day and of this hour of the week);
 - `season`: how far the smoothed departure from the mean of this time of day exceeds its usual worst;
 - `value`, `short`, `long`: how far the value, the shape of the last 12 and of the last 144 points lie from
   all that a small dictionary remembers, which is Lempel and Ziv's idea carried to numbers;
@@ -35,6 +35,7 @@ from driftlock.core.series_state import (
     SEASON_BUCKETS,
     SHORT_BLOCKS,
     TAIL_BINS,
+    WEEK_BUCKETS,
 )
 
 Record = Any
@@ -44,6 +45,8 @@ kernel = numba.njit(error_model="numpy")
 """Leaves are not cached: the loop that inlines them is, see `series_rows`."""
 
 SEASON_BUCKET_NS = 86_400_000_000_000 // SEASON_BUCKETS
+WEEK_BUCKET_NS = 3_600_000_000_000
+WEEK_NS = 604_800_000_000_000
 SHORT_POINTS = 2  # a block of the short shape
 LONG_POINTS = 12  # a block of the long shape
 TAIL_BLOCK_POINTS = 64
@@ -60,28 +63,40 @@ _CODE, _SEASON = 0, 1  # which peaks
 
 
 @kernel
-def predictions(r: Record, bucket: int, means: Any) -> None:
-    """Writes the experts' means: last value, fast mean, slow mean, mean of this time of day."""
+def predictions(r: Record, time_ns: int, bucket: int, means: Any) -> int:
+    """Writes the experts' means: last value, fast mean, slow mean, mean of this time of day, of this hour of
+    the week. Returns how many take part: the last joins, for good, when a week has passed.
+    """
     means[0] = r.last
     means[1] = r.mean_fast
     means[2] = r.mean_slow
     means[3] = np.float64(r.season[bucket]) if r.season_seen[bucket] > 0 else r.mean_fast
+    hour = (time_ns // WEEK_BUCKET_NS) % WEEK_BUCKETS
+    if r.weight[4] == 0.0:
+        if np.float64(time_ns) - np.float64(r.time_first) < WEEK_NS:
+            return EXPERTS - 1
+        r.square[4] = r.square[3]
+    means[4] = np.float64(r.week[hour]) if r.week_seen[hour] > 0 else means[3]
+    return EXPERTS
 
 
 @kernel
-def code_length(r: Record, y: float, means: Any) -> float:
-    """Bits of `y` under the mixture; updates the experts' weights and errors. Needs a range above 0."""
+def code_length(r: Record, y: float, means: Any, experts: int) -> float:
+    """Bits of `y` under the mixture of the first `experts`; updates their weights and errors.
+
+    Needs a range above 0.
+    """
     floor = tuned.SCALE_FLOOR * max(r.high - r.low, 1e-3)
     density = 0.0
-    for j in range(EXPERTS):
+    for j in range(experts):
         scale = math.sqrt(r.square[j]) + floor
         u = (y - means[j]) / scale
         tail = 1.0 + u * u / 3.0
         r.weight[j] *= max(_STUDENT / (scale * tail * tail), 1e-100)
         density += r.weight[j]
     rate = max(tuned.ERROR_RATE, 1.0 / (r.seen + 1))
-    for j in range(EXPERTS):
-        r.weight[j] = (1.0 - EXPERTS * tuned.EXPERT_SHARE) * r.weight[j] / density + tuned.EXPERT_SHARE
+    for j in range(experts):
+        r.weight[j] = (1.0 - experts * tuned.EXPERT_SHARE) * r.weight[j] / density + tuned.EXPERT_SHARE
         error = (y - means[j]) * (y - means[j])
         if r.seen > tuned.LEAD_POINTS:
             error = min(error, tuned.ERROR_CAP * r.square[j] + floor * floor)
@@ -128,14 +143,18 @@ def code_excess(r: Record, bits: float) -> float:
 
 
 @kernel
-def season_departure(r: Record, y: float, bucket: int) -> float:
+def season_departure(r: Record, y: float, bucket: int, means: Any, experts: int) -> float:
     """Bits by which a lasting departure from this time of day exceeds the usual worst; before learning it.
 
     Catches what the mixture forgives: a day that goes on smoothly, but at another day's level.
+    Where the hour of the week predicts clearly better than the time of day, it is the season.
     """
     if r.season_seen[bucket] == 0:
         return 0.0
-    r.season_drift += tuned.SEASON_DRIFT_RATE * (y - np.float64(r.season[bucket]) - r.season_drift)
+    season = means[3]
+    if experts == EXPERTS and r.square[4] < tuned.WEEK_GAIN * r.square[3]:
+        season = means[4]
+    r.season_drift += tuned.SEASON_DRIFT_RATE * (y - season - r.season_drift)
     floor = tuned.SEASON_FLOOR * (r.high - r.low) + 1e-12
     z = abs(r.season_drift) / (math.sqrt(r.season_square) + floor)
     error = r.season_drift * r.season_drift
@@ -294,7 +313,7 @@ def long_novelty(r: Record, y: float, span: float) -> float:
 
 
 @kernel
-def learn_means(r: Record, y: float, bucket: int) -> None:
+def learn_means(r: Record, time_ns: int, y: float, bucket: int) -> None:
     """Moves the predictors towards `y`."""
     r.last = y
     r.mean_fast += max(tuned.FAST_RATE, 1.0 / (r.seen + 1)) * (y - r.mean_fast)
@@ -303,6 +322,10 @@ def learn_means(r: Record, y: float, bucket: int) -> None:
         r.season_seen[bucket] += 1
     rate = max(tuned.SEASON_RATE, 1.0 / r.season_seen[bucket])
     r.season[bucket] += rate * (y - np.float64(r.season[bucket]))
+    hour = (time_ns // WEEK_BUCKET_NS) % WEEK_BUCKETS
+    if r.week_seen[hour] < 255:
+        r.week_seen[hour] += 1
+    r.week[hour] += max(tuned.WEEK_RATE, 1.0 / r.week_seen[hour]) * (y - np.float64(r.week[hour]))
 
 
 @kernel

@@ -74,10 +74,11 @@ OUTPUT = np.dtype(
 
 
 @kernel
-def start(r: Record, value: float) -> None:
+def start(r: Record, time_ns: int, value: float) -> None:
     """Sets what is not zero at the start, from the first value."""
     r.started = 1
     r.origin = value
+    r.time_first = time_ns
     r.peak_place[0], r.peak_scale[0], r.peak_block[0] = 5.0, 2.0, -1e9
     r.peak_place[1], r.peak_scale[1], r.peak_block[1] = 3.0, 1.0, -1e9
     r.band_factor = 3.0
@@ -85,8 +86,8 @@ def start(r: Record, value: float) -> None:
     r.level_entry[:] = np.inf
     r.short_entry[:] = np.inf
     r.long_entry[:] = np.inf
-    for j in range(EXPERTS):
-        r.weight[j] = 1.0 / EXPERTS
+    for j in range(EXPERTS - 1):
+        r.weight[j] = 1.0 / (EXPERTS - 1)  # the week's expert joins later, with the share all keep
 
 
 @kernel
@@ -119,11 +120,11 @@ def rate_of_counter(r: Record, time_ns: int, value: float) -> float:
 
 
 @kernel
-def expect(r: Record, y: float, means: Any, out: Any) -> None:
+def expect(r: Record, y: float, means: Any, experts: int, out: Any) -> None:
     """Writes the expected value and band, and moves the band's width."""
     mean = 0.0
     square = 0.0
-    for j in range(EXPERTS):
+    for j in range(experts):
         mean += r.weight[j] * means[j]
         square += r.weight[j] * r.square[j]
     scale = math.sqrt(square) + 1e-9 * (r.high - r.low)
@@ -134,17 +135,17 @@ def expect(r: Record, y: float, means: Any, out: Any) -> None:
 
 
 @kernel
-def score_parts(r: Record, y: float, bucket: int, means: Any, out: Any) -> float:
+def score_parts(r: Record, time_ns: int, y: float, bucket: int, means: Any, out: Any) -> float:
     """Writes the parts of the score but the recurrence; learns the point; returns the parts' sum in bits."""
     fade_range(r)
-    predictions(r, bucket, means)
-    expect(r, y, means, out)
+    experts = predictions(r, time_ns, bucket, means)
+    expect(r, y, means, experts, out)
     if r.high > r.low or y != 0.0:
-        bits = code_length(r, y, means)
+        bits = code_length(r, y, means, experts)
         out.surprise_bits = max(0.0, bits - r.bits_mean)
         out.parts[CODE] = code_excess(r, bits)
-        out.parts[SEASON] = tuned.SEASON_WEIGHT * season_departure(r, y, bucket)
-    learn_means(r, y, bucket)
+        out.parts[SEASON] = tuned.SEASON_WEIGHT * season_departure(r, y, bucket, means, experts)
+    learn_means(r, time_ns, y, bucket)
     out.parts[VALUE] = tuned.VALUE_WEIGHT * log2(1.0 + value_novelty(r, y) / tuned.VALUE_UNIT)
     r.low = min(r.low, y)
     r.high = max(r.high, y)
@@ -169,10 +170,10 @@ def score_parts(r: Record, y: float, bucket: int, means: Any, out: Any) -> float
 def step(r: Record, time_ns: int, value: float, warm_up_points: int, means: Any, out: Any) -> None:
     """Scores `value` and learns it."""
     if r.started == 0:
-        start(r, value)
+        start(r, time_ns, value)
     bucket = (time_ns // SEASON_BUCKET_NS) % SEASON_BUCKETS
     y = normalise(r, value)
-    total = score_parts(r, y, bucket, means, out)
+    total = score_parts(r, time_ns, y, bucket, means, out)
     out.value = value
     out.p_value = 1.0
     out.block_p_value = 1.0

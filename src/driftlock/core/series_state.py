@@ -13,8 +13,9 @@ import hashlib
 
 import numpy as np
 
-EXPERTS = 4
+EXPERTS = 5
 SEASON_BUCKETS = 48
+WEEK_BUCKETS = 168
 PEAKS = 2
 """Quantities judged against their block maxima: the code length, the departure from the season."""
 ENTRIES = 32
@@ -31,6 +32,7 @@ _FIELDS: list[tuple[str, str] | tuple[str, str, tuple[int, ...]]] = [
     ("unit", "f8"),  # 0 until the value first changes
     ("raw_last", "f8"),  # of a cumulative series: its last reading and when
     ("time_last", "i8"),
+    ("time_first", "i8"),  # of the first point, for the week must have passed once before it predicts
     ("low", "f8"),  # running range
     ("high", "f8"),
     ("last", "f8"),
@@ -56,6 +58,7 @@ _FIELDS: list[tuple[str, str] | tuple[str, str, tuple[int, ...]]] = [
     ("band_factor", "f8"),
     ("tail_block", "f8"),
     ("season", "f4", (SEASON_BUCKETS,)),
+    ("week", "f4", (WEEK_BUCKETS,)),
     ("value_entry", "f4", (ENTRIES,)),
     ("level_entry", "f4", (ENTRIES,)),
     ("short_now", "f4", (SHORT_BLOCKS,)),
@@ -73,9 +76,10 @@ _FIELDS: list[tuple[str, str] | tuple[str, str, tuple[int, ...]]] = [
     ("peaks", "u1"),
     ("started", "u1"),
     ("season_seen", "u1", (SEASON_BUCKETS,)),
+    ("week_seen", "u1", (WEEK_BUCKETS,)),
 ]
 
 STATE = np.dtype(_FIELDS, align=True)
 STATE_BYTES = STATE.itemsize
 LAYOUT = hashlib.blake2b(repr(STATE.descr).encode(), digest_size=8).digest()
-assert STATE_BYTES <= 4608, "the state of a series is promised to fit 4.5 KB"
+assert STATE_BYTES <= 5632, "the state of a series is promised to fit 5.5 KB"

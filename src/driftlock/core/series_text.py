@@ -6,9 +6,11 @@ Owns wording and severity only; every number comes from the verdict. Determinist
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from driftlock.core.series_kernel import TAIL_BLOCK_POINTS
+from driftlock.core.silence import Silence, silence_text
 from driftlock.core.verdict import Severity, Verdict
 
 if TYPE_CHECKING:
@@ -72,6 +74,43 @@ def point_verdict(
         severity=severity_of_bits(score),
         explanation=sentence,
         detail=detail,
+    )
+
+
+def severity_of_silence(bits: float) -> Severity:
+    """The severity of a silence: how many pauses the series had made without one like it.
+
+    | bits | severity | pauses before it, none as long |
+    | --- | --- | --- |
+    | 12 and more | high | 4,095 and more: three days of minutes |
+    | 8 | medium | 255 |
+    | less | low | 99, the fewest with the default threshold |
+    """
+    return "high" if bits >= 12.0 else "medium" if bits >= 8.0 else "low"
+
+
+def silence_verdict(silence: Silence, *, key: str, name: str, names: Sequence[str], now_ns: int) -> Verdict:
+    """The verdict on series that fell silent together: `silence` is that of the least surprising one.
+
+    `name` says in words who; `names` are the series, for the detail.
+    """
+    sentence, detail = silence_text(silence, name=name)
+    return Verdict(
+        key=key,
+        first=silence.event,
+        last=silence.event,
+        first_time_ns=silence.since_ns,
+        last_time_ns=now_ns,
+        events=0,
+        score=silence.bits,
+        p_value=silence.p_value,
+        surprise_bits=silence.bits,
+        calibration_size=silence.gaps,
+        alarm=True,
+        kind="silence",
+        severity=severity_of_silence(silence.bits),
+        explanation=sentence,
+        detail={**detail, "series": list(names)},
     )
 
 

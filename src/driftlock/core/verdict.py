@@ -8,7 +8,7 @@ from typing import Any, Literal
 import msgspec
 
 Severity = Literal["critical", "high", "medium", "low"]
-Kind = Literal["unit", "drift"]
+Kind = Literal["unit", "drift", "silence"]
 Phase = Literal["learning", "calibrating", "ready"]
 
 
@@ -43,9 +43,9 @@ class Verdict(msgspec.Struct, frozen=True):  # a struct, for one is made for eve
     `score` is higher for stranger units; `p_value` is its conformal tail probability under the null that
     the unit is exchangeable with the calibration units, never 0. `surprise_bits` is the unit's conditional
     code length. `alarm` is the decision; its `kind` is drift when it tells that the stream has changed and
-    stays changed, with the unit as an example. A session that went on is judged again as a whole:
-    `events_known` are its events that an earlier verdict was on. The costly parts (`measures`, `explanation`,
-    `detail`) are there only when `alarm` is true or when they were asked for.
+    stays changed, with the unit as an example, and silence when something steady stopped. A session that went
+    on is judged again as a whole: `events_known` are its events that an earlier verdict was on. The costly
+    parts (`measures`, `explanation`, `detail`) exist only when `alarm` is true or they were asked for.
     """
 
     key: str

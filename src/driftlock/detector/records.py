@@ -44,7 +44,7 @@ def to_row(finding: Finding, *, partition: int) -> NewAnomaly:
         partition=partition,
         detector_version=__version__,
         config_version=finding.config_version,
-        tags=["drift"] if verdict.kind == "drift" else [],
+        tags=[] if verdict.kind == "unit" else [verdict.kind],
         metadata=_metadata(finding),
         trace_ids=list(finding.trace_ids),
         **_measures(verdict.measures),

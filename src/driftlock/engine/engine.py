@@ -40,12 +40,14 @@ BANK_ID = uuid.UUID("00000000-0000-8000-8000-000000000001")
 """The checkpoint row that holds a partition's metric series, and what names them."""
 TALLY_ID = uuid.UUID("00000000-0000-8000-8000-000000000002")
 """The checkpoint row that holds a partition's counts of this hour's verdicts."""
+CLOCK_ID = uuid.UUID("00000000-0000-8000-8000-000000000003")
+"""The checkpoint row that holds the clock of the watch for silent series."""
 
 
 @dataclass(frozen=True, slots=True)
 class StoredState:
     """A piece of a checkpoint: a stream's entry (kind "stream"), the bank of metric series
-    ("bank"), or the counts of the hour's verdicts ("tally")."""
+    ("bank"), the clock that finds them silent ("clock"), or the counts of the hour's verdicts ("tally")."""
 
     stream_id: uuid.UUID
     kind: str
@@ -79,6 +81,7 @@ class PartitionEngine:
         self._metrics = MetricSeries(settings.series)
         self._tally = HourTally()
         self._now_ns = 0
+        self._open: set[StreamKey] = set()  # streams with open sessions; an evicted one leaves at the sweep
         self.events: Counter[Signal] = Counter()
         self.skipped_points = 0
         """Metric points that were not finite, or said that they hold no value."""
@@ -174,13 +177,13 @@ class PartitionEngine:
         previous, self._now_ns = self._now_ns, max(self._now_ns, received_ns)
         if previous and second_of(self._now_ns) > second_of(previous):
             self._tally.move_on(self._now_ns)
-            return self._sweep(position)
+            return self._sweep(position) + self._move_series(position)
         return []
 
     @property
     def waits_for_clock(self) -> bool:
-        """Whether a session is open that only the passing of time will close."""
-        return any(e.detector is not None and e.detector.open_sessions for e in self._registry)
+        """Whether a session is open that only the passing of time will close, or a series may be silent."""
+        return bool(self._open) or self._metrics.waits_for_clock
 
     def _feed_lines(self, batch: LogBatch | SpanBatch, origins: Origins) -> list[Finding]:
         findings: list[Finding] = []
@@ -209,6 +212,7 @@ class PartitionEngine:
                 now_ns=second_of(self._now_ns),
             )
             self._registry.changed(entry)
+            self._note_sessions(entry)
             for verdict in verdicts:
                 # a block is complete with its last event; a session may be by another's, in the one message
                 place = origins.message_of(verdict.last) if sessions is None else (position, received_ns)
@@ -253,12 +257,31 @@ class PartitionEngine:
     def _sweep(self, position: int) -> list[Finding]:
         """Lets the clock close idle sessions, once a second of log time, in order of stream activity."""
         findings: list[Finding] = []
-        for entry in list(self._registry):
-            if entry.detector is not None and entry.detector.open_sessions:
-                verdicts = entry.detector.tick(second_of(self._now_ns))
-                self._registry.changed(entry)
-                findings += self._alarms(entry, verdicts, position, self._now_ns)
+        waiting = [self._registry.get(key) for key in self._open]
+        self._open = {entry.key for entry in waiting if entry is not None}
+        for entry in sorted(filter(None, waiting), key=lambda e: e.last_active):
+            assert entry.detector is not None
+            verdicts = entry.detector.tick(second_of(self._now_ns))
+            self._registry.changed(entry)
+            self._note_sessions(entry)
+            findings += self._alarms(entry, verdicts, position, self._now_ns)
         return findings
+
+    def _note_sessions(self, entry: StreamEntry) -> None:
+        if entry.detector is not None and entry.detector.open_sessions:
+            self._open.add(entry.key)
+        else:
+            self._open.discard(entry.key)
+
+    def _move_series(self, position: int) -> list[Finding]:
+        """Lets the clock tell which series have fallen silent; those of an evicted stream are left out."""
+        version = self._settings.config_version
+        found = self._metrics.move_clock(second_of(self._now_ns), position=position, config_version=version)
+        entries = [self._registry.get(finding.key) for finding in found]
+        for entry in filter(None, entries):
+            entry.findings += 1
+            self._registry.changed(entry)
+        return [finding for finding, entry in zip(found, entries, strict=True) if entry is not None]
 
     def _alarms(
         self, entry: StreamEntry, verdicts: Iterable[Verdict], position: int, received_ns: int
@@ -285,6 +308,8 @@ class PartitionEngine:
         states = [StoredState(entry.key.id, "stream", dump_entry(entry)) for entry in changed]
         if self._metrics.dirty:
             states.append(StoredState(BANK_ID, "bank", self._metrics.dump()))
+        if self._metrics.clock_dirty:
+            states.append(StoredState(CLOCK_ID, "clock", self._metrics.dump_clock()))
         if self._tally.dirty:
             states.append(StoredState(TALLY_ID, "tally", self._tally.dump()))
         return states, removed
@@ -296,11 +321,15 @@ class PartitionEngine:
         for state in states:
             if state.kind == "bank":
                 self._metrics.load(state.data)
+            elif state.kind == "clock":
+                self._metrics.load_clock(state.data)
             elif state.kind == "tally":
                 self._tally.load(state.data)
             else:
                 entries.append(load_entry(state.data, self._line_settings))
         self._registry.restore(entries)
+        for entry in entries:
+            self._note_sessions(entry)
 
     def statuses(self, stream_ids: Iterable[uuid.UUID] | None = None) -> list[StreamStatus]:
         """What people are told of the streams (of those given, or of all)."""

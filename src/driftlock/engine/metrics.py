@@ -7,15 +7,21 @@ import numpy as np
 import numpy.typing as npt
 
 from driftlock.core.series import REFUSED, SeriesBank, SeriesSettings, SeriesVerdicts
-from driftlock.core.series_text import point_verdict
+from driftlock.core.series_text import point_verdict, silence_verdict
+from driftlock.core.silence import Silence, SilenceWatch
 from driftlock.core.verdict import Verdict
 from driftlock.engine.finding import Finding
-from driftlock.signals.batch import PointBatch
+from driftlock.signals.batch import PointBatch, StreamKey
+
+SILENT_NAMES_MAX = 20
+"""So many series are named in one finding of silence; the others are counted."""
 
 
 class _Stored(msgspec.Struct, frozen=True):
     bank: bytes
     names: dict[int, str]
+    silence: bytes
+    streams: list[tuple[str, str, tuple[tuple[str, str], ...]]]  # tenant, service, attributes
 
 
 class MetricSeries:
@@ -25,6 +31,9 @@ class MetricSeries:
         self._settings = settings
         self._bank = SeriesBank(settings)
         self._names: dict[int, str] = {}
+        self._watch = SilenceWatch(p_value_threshold=settings.p_value_threshold)
+        self._streams: dict[StreamKey, int] = {}  # only of series in the bank, so no more than it holds
+        self.clock_dirty = False
         self.dirty = False
         self.refused_points = 0
         """Points of series that found no room in the bank: counted, not scored."""
@@ -32,7 +41,12 @@ class MetricSeries:
     @property
     def state_bytes(self) -> int:
         """Bytes held by the series' states."""
-        return self._bank.state_bytes
+        return self._bank.state_bytes + self._watch.state_bytes
+
+    @property
+    def waits_for_clock(self) -> bool:
+        """Whether a series is waited for, whose silence only the passing of time will tell."""
+        return self._watch.pending
 
     def __len__(self) -> int:
         return len(self._bank)
@@ -56,6 +70,7 @@ class MetricSeries:
             batch.series[rows], batch.time_ns[rows], batch.value[rows], batch.cumulative[rows]
         )
         self.refused_points += int((verdicts.status == REFUSED).sum())
+        self._hear(batch, rows, base, received_ns)
         findings = []
         for index in np.flatnonzero(verdicts.alarm):
             row = int(rows[index])
@@ -73,11 +88,55 @@ class MetricSeries:
             )
         return findings
 
+    def _hear(self, batch: PointBatch, rows: npt.NDArray[np.int64], base: int, now_ns: int) -> None:
+        """Tells the watch which series reported, each with the last of its points."""
+        series, back = np.unique(batch.series[rows][::-1], return_index=True)
+        places = self._bank.places(series)
+        last = rows[::-1][back][places >= 0]
+        number = np.zeros(len(batch.keys), np.int64)
+        for index in np.unique(batch.stream[last]).tolist():
+            number[index] = self._streams.setdefault(batch.keys[index], len(self._streams))
+        self._watch.heard(places[places >= 0], number[batch.stream[last]], base + last, now_ns=now_ns)
+
+    def move_clock(self, now_ns: int, *, position: int, config_version: int) -> list[Finding]:
+        """Moves the clock to a whole second; a finding for each stream of which series are now silent.
+
+        What stops together is told together, with the p-value of the least surprising series.
+        """
+        if not len(self._bank):
+            return []
+        self.clock_dirty = True
+        silent: dict[int, list[Silence]] = {}
+        for silence in self._watch.move(now_ns):
+            silent.setdefault(silence.stream, []).append(silence)
+        self.dirty |= bool(silent)
+        keys = list(self._streams) if silent else []
+        return [
+            self._silence(keys[stream], group, now_ns, position, config_version)
+            for stream, group in silent.items()
+        ]
+
+    def _silence(
+        self, key: StreamKey, group: list[Silence], now_ns: int, position: int, config_version: int
+    ) -> Finding:
+        chosen = max(group, key=lambda silence: silence.p_value)
+        names = [self._name(self._bank.series_at(s.row)) for s in group]
+        series = self._bank.series_at(chosen.row)
+        name = self._name(series) + (f" (with {len(group) - 1} more series)" if len(group) > 1 else "")
+        verdict = silence_verdict(
+            chosen, key=f"silence {series:016x}", name=name, names=names[:SILENT_NAMES_MAX], now_ns=now_ns
+        )
+        metadata = {"series": self._name(series), "silent_series": len(group)}
+        return Finding(key, verdict, position, now_ns, config_version, metadata=metadata)
+
+    def _name(self, series: int) -> str:
+        return self._names.get(series, f"series {series:016x}")
+
     def _verdict(
         self, batch: PointBatch, row: int, verdicts: SeriesVerdicts, index: int, event: int
     ) -> Verdict:
         series = int(batch.series[row])
-        name = self._names.get(series, f"series {series:016x}")
+        name = self._name(series)
         return point_verdict(
             verdicts,
             index,
@@ -91,10 +150,29 @@ class MetricSeries:
     def dump(self) -> bytes:
         """The bank and the names, for a checkpoint."""
         self.dirty = False
-        return msgspec.msgpack.encode(_Stored(self._bank.snapshot(), self._names))
+        streams = [(key.tenant, key.service, key.attributes) for key in self._streams]
+        stored = _Stored(self._bank.snapshot(), self._names, self._watch.snapshot(), streams)
+        return msgspec.msgpack.encode(stored)
 
     def load(self, data: bytes) -> None:
         """The inverse of `dump`."""
         stored = msgspec.msgpack.decode(data, type=_Stored)
         self._bank = SeriesBank.restore(self._settings, stored.bank)
         self._names = dict(stored.names)
+        threshold = self._settings.p_value_threshold
+        clock = self._watch.clock  # may have been loaded before
+        self._watch = SilenceWatch.restore(stored.silence, p_value_threshold=threshold)
+        self._watch.clock = clock
+        self._streams = {
+            StreamKey(tenant, "metrics", service, attributes): number
+            for number, (tenant, service, attributes) in enumerate(stored.streams)
+        }
+
+    def dump_clock(self) -> bytes:
+        """The clock that finds series silent, for a checkpoint."""
+        self.clock_dirty = False
+        return msgspec.msgpack.encode(self._watch.clock)
+
+    def load_clock(self, data: bytes) -> None:
+        """The inverse of `dump_clock`."""
+        self._watch.clock = msgspec.msgpack.decode(data, type=tuple[int, int])

@@ -34,7 +34,7 @@ class SeriesDetector:
 
     A series is learned for `warm_up_points` points before anything is scored. `p_value_threshold` is the
     greatest p-value of an alarm and `alarm_bits` the least score; `series_max` bounds the series that are
-    held (about 4 KB each), points of further ones are counted in `refused_points` and left out. Raises
+    held (about 5 KB each), points of further ones are counted in `refused_points` and left out. Raises
     UsageError for settings out of range.
 
     >>> detector = SeriesDetector()

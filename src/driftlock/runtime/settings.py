@@ -207,7 +207,7 @@ class Settings:
         int,
         _option(
             _LIMITS,
-            "Metric series kept at once, over all partitions, at 4.4 KB each. A service's series share one "
+            "Metric series kept at once, over all partitions, at 5.5 KB each. A service's series share one "
             "partition, and each partition has an equal part of this.",
             least=1,
             most=10_000_000,

@@ -135,8 +135,11 @@ class OracleSeries:
         self.fast, self.slow = Moving(), Moving()
         self.season: dict[int, float] = {}
         self.season_seen: dict[int, int] = {}
-        self.square = [Moving() for _ in range(4)]
-        self.weight = [0.25] * 4
+        self.square = [Moving() for _ in range(5)]
+        self.weight = [0.25] * 4 + [0.0]
+        self.week: dict[int, float] = {}
+        self.week_seen: dict[int, int] = {}
+        self.first_ns = 0
         self.bits_mean, self.bits_square = Moving(), Moving()
         self.code_peaks, self.season_peaks = Peaks(5.0, 2.0), Peaks(3.0, 1.0)
         self.drift, self.drift_square = 0.0, Moving()
@@ -163,7 +166,7 @@ class OracleSeries:
                 return Point(status=2)
             increase = value - before[0] if value >= before[0] else value
             value = clip(increase, -1.7e308, 1.7e308) / (float(time_ns - before[1]) * 1e-9)
-        return self.step(time_ns // (DAY_NS // 48) % 48, value)
+        return self.step(time_ns, value)
 
     def normalise(self, value: float) -> float:
         difference = clip(value - self.origin, -1.7e308, 1.7e308)
@@ -174,19 +177,24 @@ class OracleSeries:
         with np.errstate(over="ignore"):
             return clip(float(np.float64(difference) / self.unit), -1e15, 1e15)
 
-    def step(self, bucket: int, value: float) -> Point:
+    def step(self, time_ns: int, value: float) -> Point:
+        bucket, hour = time_ns // (DAY_NS // 48) % 48, time_ns // (DAY_NS // 24) % 168
         if self.seen == 0:
-            self.origin = value
+            self.origin, self.first_ns = value, time_ns
         y = self.normalise(value)
         point = Point()
         self.high -= t.RANGE_FADE * (self.high - self.slow.value)
         self.low += t.RANGE_FADE * (self.slow.value - self.low)
         means = [self.last, self.fast.value, self.slow.value, self.season.get(bucket, self.fast.value)]
+        if self.weight[4] > 0 or time_ns - self.first_ns >= 7 * DAY_NS:
+            if self.weight[4] == 0:
+                self.square[4].value = self.square[3].value
+            means.append(self.week.get(hour, means[3]))
         self.expect(point, y, means)
         if self.high > self.low or y != 0:
             self.code(point, y, means)
-            point.parts[1] = t.SEASON_WEIGHT * self.departure(y, bucket)
-        self.learn_means(y, bucket)
+            point.parts[1] = t.SEASON_WEIGHT * self.departure(y, bucket, means)
+        self.learn_means(y, bucket, hour)
         point.parts[2] = t.VALUE_WEIGHT * log2(1 + self.value_novelty(y) / t.VALUE_UNIT)
         self.low, self.high = min(self.low, y), max(self.high, y)
         span = math.sqrt(self.shape_square.value) + t.SHAPE_FLOOR * (self.high - self.low)
@@ -201,7 +209,7 @@ class OracleSeries:
 
     def expect(self, point: Point, y: float, means: list[float]) -> None:
         mean = square = 0.0
-        for w, m, s in zip(self.weight, means, self.square, strict=True):
+        for w, m, s in zip(self.weight, means, self.square, strict=False):
             mean += w * m
             square += w * s.value
         scale = math.sqrt(square) + 1e-9 * (self.high - self.low)
@@ -217,14 +225,14 @@ class OracleSeries:
     def code(self, point: Point, y: float, means: list[float]) -> None:
         floor = t.SCALE_FLOOR * max(self.high - self.low, 1e-3)
         density = 0.0
-        for j in range(4):
+        for j in range(len(means)):
             scale = math.sqrt(self.square[j].value) + floor
             u = (y - means[j]) / scale
             tail = 1 + u * u / 3
             self.weight[j] *= max(0.3675525969478614 / (scale * tail * tail), 1e-100)
             density += self.weight[j]
-        for j in range(4):
-            self.weight[j] = (1 - 4 * t.EXPERT_SHARE) * self.weight[j] / density + t.EXPERT_SHARE
+        for j in range(len(means)):
+            self.weight[j] = (1 - len(means) * t.EXPERT_SHARE) * self.weight[j] / density + t.EXPERT_SHARE
             error = (y - means[j]) * (y - means[j])
             if self.seen > t.LEAD_POINTS:
                 error = min(error, t.ERROR_CAP * self.square[j].value + floor * floor)
@@ -242,10 +250,11 @@ class OracleSeries:
         if self.seen > t.LEAD_POINTS:
             point.parts[0] = clip(self.code_peaks.excess(z, self.seen) + t.PEAK_HEAD, 0.0, t.CODE_BITS_MAX)
 
-    def departure(self, y: float, bucket: int) -> float:
+    def departure(self, y: float, bucket: int, means: list[float]) -> float:
         if bucket not in self.season:
             return 0.0
-        self.drift += t.SEASON_DRIFT_RATE * (y - self.season[bucket] - self.drift)
+        weekly = len(means) == 5 and self.square[4].value < t.WEEK_GAIN * self.square[3].value
+        self.drift += t.SEASON_DRIFT_RATE * (y - means[4 if weekly else 3] - self.drift)
         floor = t.SEASON_FLOOR * (self.high - self.low) + 1e-12
         z = abs(self.drift) / (math.sqrt(self.drift_square.value) + floor)
         error = self.drift * self.drift
@@ -256,13 +265,16 @@ class OracleSeries:
         self.drift_square.learn(error, t.SEASON_ERROR_RATE, self.seen)
         return bits
 
-    def learn_means(self, y: float, bucket: int) -> None:
+    def learn_means(self, y: float, bucket: int, hour: int) -> None:
         self.last = y
         self.fast.learn(y, t.FAST_RATE, self.seen)
         self.slow.learn(y, t.SLOW_RATE, self.seen)
         count = self.season_seen[bucket] = min(self.season_seen.get(bucket, 0) + 1, 255)
         old = self.season.get(bucket, 0.0)
         self.season[bucket] = single(old + max(t.SEASON_RATE, 1 / count) * (y - old))
+        count = self.week_seen[hour] = min(self.week_seen.get(hour, 0) + 1, 255)
+        old = self.week.get(hour, 0.0)
+        self.week[hour] = single(old + max(t.WEEK_RATE, 1 / count) * (y - old))
 
     def value_novelty(self, y: float) -> float:
         span = max(self.high, y) - min(self.low, y)

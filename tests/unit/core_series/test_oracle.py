@@ -72,3 +72,13 @@ def test_falling_scores_fill_the_kept_peaks() -> None:
     for k in range(60):
         values += [1000.0 * 0.8**k, float(k % 3)]
     compare([i * MINUTE_NS for i in range(len(values))], values, [False] * len(values))
+
+
+def test_equals_the_oracle_over_weeks() -> None:
+    """The hour of the week joins the predictors after a week, and becomes the season of the departure."""
+    n = 24 * 7 * 6
+    rng = np.random.default_rng(4)
+    hours = np.arange(n)
+    weekend = (hours // 24) % 7 >= 5
+    values = np.where(weekend, 3.0, 10.0) + np.sin(2 * np.pi * hours / 24) + rng.normal(size=n)
+    compare([int(h) * 60 * MINUTE_NS for h in hours], [float(v) for v in values], [False] * n, warm_up=128)

@@ -168,7 +168,7 @@ class TestState:
         bank = SeriesBank(SeriesSettings())
         ids = np.arange(10_000, dtype=np.uint64)
         bank.observe(ids, np.zeros(10_000, np.int64), np.ones(10_000), np.zeros(10_000, bool))
-        assert STATE_BYTES <= 4_608
+        assert STATE_BYTES <= 5_632
         assert bank.state_bytes / len(bank) <= 8_192
 
     def test_a_full_bank_refuses_new_series_only(self) -> None:

@@ -77,3 +77,44 @@ def test_points_that_are_not_scored_are_counted() -> None:
     engine.feed("metrics", request.SerializeToString(), tenant="t", received_ns=10, position=1)
     assert engine.skipped_points == 2
     assert engine.refused_points == 2
+
+
+def reported(names: list[str], value: float) -> bytes:
+    request = ExportMetricsServiceRequest()
+    scope = request.resource_metrics.add(resource=telemetry.resource("s")).scope_metrics.add()
+    for name in names:
+        scope.metrics.add(name=name).gauge.data_points.add(time_unix_nano=5, as_double=value)
+    return request.SerializeToString()
+
+
+def silences(*, restart_at: set[int]) -> list[Finding]:
+    """Three series a minute for three hours; then one goes on, and two stop together."""
+    engine = PartitionEngine(EngineSettings())
+    found: list[Finding] = []
+    for second in range(0, 200 * 60, 10):
+        minute = second // 60
+        names = ["a"] if minute >= 180 else ["a", "b", "c"]
+        kind, payload = ("metrics", reported(names, 1.0)) if second % 60 == 0 else ("tick", b"")
+        found += engine.feed(kind, payload, tenant="t", received_ns=10**18 + second * 10**9, position=second)
+        if second in restart_at:
+            states, _ = engine.take_changes()
+            kept = {s.stream_id: s for s in states}
+            now = engine.now_ns
+            engine = PartitionEngine(EngineSettings())
+            engine.restore(kept.values(), now_ns=now)
+    assert engine.waits_for_clock
+    return [f for f in found if f.verdict.kind == "silence"]
+
+
+def test_series_that_stop_together_are_told_once_with_their_names() -> None:
+    (finding,) = silences(restart_at=set())
+    assert finding.key.service == "s"
+    assert finding.verdict.detail["series"] == ["b value", "c value"]
+    assert finding.verdict.p_value == 1 / 180
+    assert finding.verdict.first_time_ns == 10**18 + 179 * 60 * 10**9
+    assert "b value (with 1 more series) has fallen silent" in finding.verdict.explanation
+
+
+def test_a_restored_engine_finds_the_same_silence() -> None:
+    """Restarted from a checkpoint, with the clock's own row, in the midst of a silence too."""
+    assert silences(restart_at={600, 179 * 60 + 100}) == silences(restart_at=set())
