@@ -19,6 +19,7 @@ import numpy.typing as npt
 from driftlock.core.log_settings import LogSettings
 from driftlock.core.log_stream import Assembled, LogStream
 from driftlock.core.packing import pack, unpack
+from driftlock.core.profiles import Profile, ProfileName, chosen
 from driftlock.core.verdict import Verdict, WarmUp
 from driftlock.errors import InputError
 from driftlock.library.inputs import Line, LinesIn, Time, TimesIn, encoded, lines_of, row_times, time_in_ns
@@ -35,6 +36,10 @@ _MAGIC = b"DLDETECT"
 
 Sessions = Line | Sequence[Line | None] | None
 Int64s = npt.NDArray[np.int64]
+
+
+DEFAULTS = Profile(p_value_threshold=0.05, alert_budget=20.0)
+"""Without a profile: every significant verdict within the usual budget, as a person at a prompt wants."""
 
 
 class Detector:
@@ -67,21 +72,24 @@ class Detector:
         baseline_size: int = 400,
         window_size: int = 50,
         hop_size: int = 25,
-        p_value_threshold: float = 0.05,
-        alert_budget: float = 20.0,
+        profile: ProfileName | None = None,
+        p_value_threshold: float | None = None,
+        alert_budget: float | None = None,
         session_pattern: str | None = None,
         session_idle_s: float = 30.0,
         baseline_units: int | None = None,
     ) -> None:
         if not 0.0 < session_idle_s < math.inf:
             raise ValueError("session_idle_s is a positive number of seconds")
+        told = {"p_value_threshold": p_value_threshold, "alert_budget": alert_budget}
+        numbers = chosen(profile, **told) if profile is not None else DEFAULTS
         settings = LogSettings(
             mode=mode,
             baseline_size=baseline_size,
             window_size=window_size,
             hop_size=hop_size,
-            p_value_threshold=p_value_threshold,
-            alert_budget=alert_budget,
+            p_value_threshold=numbers.p_value_threshold if p_value_threshold is None else p_value_threshold,
+            alert_budget=numbers.alert_budget if alert_budget is None else alert_budget,
             session_idle_ns=round(session_idle_s * SECOND_NS),
             baseline_units=baseline_units,
         )

@@ -94,11 +94,13 @@ def _detector(settings: Settings, stop: asyncio.Event) -> Coroutine[Any, Any, No
     from driftlock.signals.masking import Masking
 
     compiled_kernels()
+    alerting = settings.alerting
     sizes: dict[str, Any] = {
         "baseline_size": settings.baseline_size,
         "window_size": settings.window_size,
         "hop_size": settings.hop_size,
-        "p_value_threshold": settings.p_value_threshold,
+        "p_value_threshold": alerting.p_value_threshold,
+        "alert_budget": alerting.alert_budget,
         "byte_coder": settings.byte_coder,
         "session_idle_ns": int(settings.session_idle_s * 1e9),
     }
@@ -110,7 +112,7 @@ def _detector(settings: Settings, stop: asyncio.Event) -> Coroutine[Any, Any, No
             logs=LogSettings(mode="block", **sizes),
             traces=LogSettings(mode="session", **sizes),
             series=SeriesSettings(
-                p_value_threshold=settings.p_value_threshold,
+                p_value_threshold=alerting.p_value_threshold,
                 series_max=max(1, settings.series_max // settings.partitions),
             ),
             masking=Masking.of(mask=settings.mask, redact=settings.redact),

@@ -18,6 +18,7 @@ from typing import Annotated, Any, Literal, get_type_hints
 from cyclopts import Group, Parameter, Token
 from cyclopts.validators import Number
 
+from driftlock.core.profiles import Profile, ProfileName, chosen
 from driftlock.errors import UsageError
 from driftlock.runtime.datafolder import FREE_BYTES_MIN, default_data_dir
 from driftlock.signals.redaction import CLASSES, checked_classes
@@ -173,9 +174,31 @@ class Settings:
     hop_size: Annotated[
         int, _option(_DETECTION, "Events from one window to the next.", least=1, most=100_000)
     ] = 25
+    profile: Annotated[
+        ProfileName,
+        _option(
+            _DETECTION,
+            "How much to be told: sensitive (p ≤ 0.05, at most 50 alarms a stream and week), balanced (0.01, "
+            "20), strict (0.001, 5), or custom, with both numbers given.",
+        ),
+    ] = "balanced"
     p_value_threshold: Annotated[
-        float, _option(_DETECTION, "Verdicts above this p-value are not significant.", least=1e-9, most=0.5)
-    ] = 0.01
+        float | None,
+        _option(
+            _DETECTION,
+            "Verdicts above this p-value are not significant. Without it, the profile's.",
+            least=1e-9,
+            most=0.5,
+        ),
+    ] = None
+    alert_budget: Annotated[
+        float | None,
+        _option(
+            _DETECTION,
+            "Alarms that a log or trace stream raises in any week at most. Without it, the profile's.",
+            least=0,
+        ),
+    ] = None
     byte_coder: Annotated[
         Literal["zstd", "lz4", "zlib", "openzl"],
         _option(
@@ -244,6 +267,16 @@ class Settings:
         return checked_classes(self.redact)
 
     @property
+    def alerting(self) -> Profile:
+        """The profile with the numbers that were given. Raises UsageError where they do not make one."""
+        try:
+            return chosen(
+                self.profile, p_value_threshold=self.p_value_threshold, alert_budget=self.alert_budget
+            )
+        except ValueError as error:
+            raise UsageError(f"The {error}.") from error
+
+    @property
     def detectors(self) -> int:
         """How many detector processes to run."""
         return self.detector_workers if self.detector_workers is not None else _cores()
@@ -265,6 +298,7 @@ class Settings:
         if len(set(ports)) != len(ports):
             raise UsageError(f"api_port, otlp_grpc_port and otlp_http_port must differ, they are {ports}.")
         checked_classes(self.redact)
+        _ = self.alerting
         if self.mask:
             from driftlock.signals.patterns import parse_patterns  # late: nothing else needs polars here
 
