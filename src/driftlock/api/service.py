@@ -13,7 +13,6 @@ from datetime import UTC, datetime
 import asyncpg
 import uvicorn
 
-from driftlock.api import tasks
 from driftlock.api.access import is_loopback
 from driftlock.api.app import create_app
 from driftlock.api.context import ApiContext
@@ -21,6 +20,7 @@ from driftlock.api.feed.hub import FeedHub
 from driftlock.api.health.probes import NatsProbe, probe_postgres
 from driftlock.api.problems import MEDIA_TYPE, as_json
 from driftlock.api.settings import ApiSettings
+from driftlock.bus import tasks
 from driftlock.errors import StartError, UnavailableError
 from driftlock.http_protocol import BoundedHttpProtocol
 from driftlock.storage import pool, upkeep

@@ -19,6 +19,7 @@ from urllib.parse import urlsplit
 import nats
 from nats.aio.client import Client
 
+from driftlock.bus import tasks
 from driftlock.errors import UnavailableError
 
 logger = logging.getLogger(__name__)
@@ -71,18 +72,25 @@ class Link:
 
     async def open(self, *, timeout_s: float = CONNECT_TIMEOUT_S) -> None:
         """Connect. Raises UnavailableError when there is no server, or it refuses, for `timeout_s`."""
+        # nats-py tries for ever and may lose a cancellation (wait_for of Python 3.11): one is not enough
+        opening = asyncio.create_task(self._open_client())
         try:
-            async with asyncio.timeout(timeout_s):
-                await self._open_client()
-        except TimeoutError as error:
+            await asyncio.wait({opening}, timeout=timeout_s)
+        finally:
+            late = not opening.done()
+            await tasks.end(opening)
+        if late and not self._connected.is_set():
             cause = self._last_error
             reason = f" ({cause})" if cause is not None and str(cause) else ""
             message = f"NATS at {self.address} cannot be reached{reason}"
             raise UnavailableError(
                 message, hint="Is it running, and are address and credentials right?"
-            ) from (cause or error)
-        except (nats.errors.Error, OSError, ValueError) as error:
+            ) from cause
+        error = None if opening.cancelled() else opening.exception()
+        if isinstance(error, nats.errors.Error | OSError | ValueError):
             raise UnavailableError(f"NATS at {self.address} cannot be used: {error}") from error
+        if error is not None:
+            raise error
 
     async def wait_connected(self, timeout_s: float) -> bool:
         """Whether the link is up within `timeout_s`."""

@@ -59,7 +59,7 @@ async def test_refusals(viewer: httpx.AsyncClient) -> None:
 
 async def ready_to_append(client: httpx.AsyncClient) -> None:
     async with asyncio.timeout(20):
-        while (await client.get("/readyz")).json()["checks"]["nats"] != "ok":
+        while (await client.get("/readyz")).status_code != 200:
             await asyncio.sleep(0.05)
 
 

@@ -11,8 +11,8 @@ from collections.abc import Awaitable, Callable
 
 import nats.errors
 
-from driftlock.api import tasks
 from driftlock.api.context import ApiContext
+from driftlock.bus import tasks
 from driftlock.bus.envelope import Envelope
 from driftlock.bus.link import Link
 from driftlock.bus.log import TelemetryLog
