@@ -3,8 +3,8 @@
 The payload is a standard Export{Logs,Metrics,Trace}ServiceRequest, so that any OTLP tool can replay the log.
 A tick carries no payload: it moves a partition's clock on when no telemetry arrives, and because it is in
 the log, a replay sees the same clock. A refresh asks that a stream learns a new baseline; its payload is the
-stream's id, 16 bytes, and as it is in the log, a replay learns anew at the same place. The received time of a
-message is the only clock a detector knows.
+stream's id and the request's, 16 bytes each, and as it is in the log, a replay learns anew at the same place.
+The received time of a message is the only clock a detector knows.
 """
 
 from __future__ import annotations

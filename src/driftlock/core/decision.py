@@ -85,6 +85,10 @@ class Decision:
         self._open = self._episodes
         return True
 
+    def take_over_spending(self, earlier: Decision) -> None:
+        """Counts the alarms of the decision before this one: a new baseline is no new budget."""
+        self._alarms, self._clock_ns = deque(earlier._alarms), earlier._clock_ns
+
     def spend(self, *, all_time: bool = False) -> bool:
         """Draws one alarm on the budget; False, and nothing is drawn, when it is spent."""
         if self._budget > BUDGET_MAX:

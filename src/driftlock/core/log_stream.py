@@ -441,6 +441,13 @@ class LogStream:
             return self._drift.tell(silent=self._settings.calibration_max // self._settings.blocks_per_window)
         return None
 
+    def renewed(self) -> LogStream:
+        """A stream that learns its baseline anew, from its next events. Nothing that was learned or is open
+        goes over; what was spent of the alert budget does."""
+        stream = LogStream(self._settings, tells=self._tells)
+        stream._decision.take_over_spending(self._decision)
+        return stream
+
     def snapshot(self) -> bytes:
         """The whole state: a stream restored from it continues with the same verdicts, bit for bit."""
         state = {

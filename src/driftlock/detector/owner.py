@@ -28,9 +28,10 @@ from driftlock.engine.finding import Finding
 from driftlock.engine.runs import runs
 from driftlock.engine.settings import EngineSettings
 from driftlock.errors import MalformedTelemetryError
-from driftlock.storage import anomalies, baselines, checkpoints, streams
+from driftlock.storage import anomalies, baselines, checkpoints, refreshes, streams
 from driftlock.storage.baselines import NewBaseline
 from driftlock.storage.checkpoints import StreamState
+from driftlock.storage.refreshes import Progress
 from driftlock.storage.streams import StreamRow
 
 logger = logging.getLogger(__name__)
@@ -74,6 +75,7 @@ class PartitionOwner:
         self._told_refused = 0
         self._told_points = (0, 0)
         self._told_evicted = 0
+        self._told_refreshes: set[tuple[uuid.UUID, str]] = set()
 
     async def run(self, stop: asyncio.Event) -> None:
         """Score the partition's messages until `stop`, then leave a checkpoint behind.
@@ -115,7 +117,7 @@ class PartitionOwner:
             # Between two runs, whoever's, the loop sees to all sockets: else each of the steps of a commit
             # would wait for a run of every partition, and anomalies would come seconds late under load.
             await asyncio.sleep(0)
-        if findings:
+        if findings or self._engine.replaced:
             await self._commit(findings)
 
     def _score(self, run: Sequence[Envelope]) -> list[Finding]:
@@ -162,7 +164,9 @@ class PartitionOwner:
     async def _commit(self, findings: Sequence[Finding]) -> None:
         """Anomalies and the baselines they name, in one transaction, each row with its log position."""
         rows = [to_row(finding, partition=self.partition) for finding in findings]
-        snapshots: dict[str, NewBaseline] = {}
+        snapshots = {
+            ref: NewBaseline(ref, content, key.id, key.tenant) for key, ref, content in self._engine.replaced
+        }
         for finding in findings:
             baseline = self._engine.baseline(finding.key)
             if baseline is not None and baseline[0] == finding.verdict.baseline_ref:
@@ -172,7 +176,10 @@ class PartitionOwner:
         with metrics.COMPUTATION.labels("commit").time():
             async with self._pool.acquire() as conn, conn.transaction():
                 await baselines.save(conn, list(snapshots.values()))
-                inserted = await anomalies.insert(conn, rows)
+                inserted = await anomalies.insert(conn, rows) if rows else 0
+        if self._engine.replaced:
+            self._engine.replaced.clear()
+            self._checkpoint_due_at = 0.0  # people wait to be told that the stream learns anew
         if inserted:
             self._count(findings)
 
@@ -229,6 +236,7 @@ class PartitionOwner:
             )
             await streams.upsert(conn, [self._stream_row(status) for status in told])
             await streams.remove(conn, removed)
+            await self._tell_refreshes(conn)
         self._checkpoint_position = self._position
         self.census.update(told, removed)
         took = loop.time() - started
@@ -238,6 +246,23 @@ class PartitionOwner:
         metrics.CHECKPOINTS.inc()
         metrics.CHECKPOINT_BYTES.inc(sum(len(row.state) for row in rows))
         self._tell_bounds()
+
+    async def _tell_refreshes(self, conn: asyncpg.Connection) -> None:
+        """Brings the records of refreshes to where the streams are, and keeps new baselines."""
+        known = self._engine.refreshes()
+        steps = [one for one in known if (one.id, one.baseline_after) not in self._told_refreshes]
+        for one in steps:
+            baseline = self._engine.baseline(one.key)
+            if one.baseline_after and baseline is not None:
+                await baselines.save(conn, [NewBaseline(*baseline, one.key.id, one.key.tenant)])
+        await refreshes.follow(
+            conn,
+            [Progress(one.id, one.position, one.baseline_before, one.baseline_after) for one in steps],
+        )
+        await refreshes.lapse(
+            conn, self.partition, position=self._position, running=[one.id for one in known]
+        )
+        self._told_refreshes = {(one.id, one.baseline_after) for one in known}
 
     def _stream_row(self, status: StreamStatus) -> StreamRow:
         key, warm_up = status.key, status.warm_up

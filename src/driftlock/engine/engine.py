@@ -17,10 +17,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from driftlock.core.log_stream import LogSettings, LogStream
+from driftlock.core.log_stream import LogSettings
 from driftlock.core.verdict import Phase, Verdict, WarmUp
 from driftlock.engine.finding import Finding
 from driftlock.engine.metrics import MetricSeries
+from driftlock.engine.refresh import RefreshMark, RefreshStatus, parse_refresh
 from driftlock.engine.registry import (
     SERIES_SETTLED_EVENTS,
     StreamEntry,
@@ -83,6 +84,8 @@ class PartitionEngine:
         self._now_ns = 0
         self._open: set[StreamKey] = set()  # streams with open sessions; an evicted one leaves at the sweep
         self.events: Counter[Signal] = Counter()
+        self.replaced: list[tuple[StreamKey, str, bytes]] = []
+        """Baselines that a refresh ended, with ref and bytes, until whoever keeps them clears the list."""
         self.skipped_points = 0
         """Metric points that were not finite, or said that they hold no value."""
 
@@ -115,8 +118,9 @@ class PartitionEngine:
         """Takes one message of the log; returns what it completed and found, in a fixed order.
 
         `kind` is logs, metrics, traces, tick or refresh. Raises MalformedTelemetryError for a payload that is
-        not OTLP; the engine's state is then as it was before.
+        not OTLP, or no refresh; the engine's state is then as it was before.
         """
+        wish = parse_refresh(payload) if kind == "refresh" else None
         batch = _decode(kind, payload, tenant, self._settings)
         findings = self._move_clock(received_ns, position)
         if isinstance(batch, PointBatch):
@@ -124,21 +128,41 @@ class PartitionEngine:
         elif batch is not None:
             origins = Origins.of([position], np.array([len(batch)]), [self._now_ns])
             findings += self._feed_lines(batch, origins)
-        elif kind == "refresh":
-            findings += self._refresh(payload, tenant, position)
+        elif wish is not None:
+            findings += self._refresh(*wish, tenant, position)
         return findings
 
-    def _refresh(self, payload: bytes, tenant: str, position: int) -> list[Finding]:
-        """Lets a line stream of this tenant learn anew; its open sessions are judged by the old baseline."""
-        entry = self._registry.by_id(uuid.UUID(bytes=payload)) if len(payload) == 16 else None
+    def _refresh(
+        self, stream_id: uuid.UUID, refresh_id: uuid.UUID, tenant: str, position: int
+    ) -> list[Finding]:
+        """Lets a line stream of this tenant learn anew; its open sessions are judged by the old baseline.
+
+        The message may come twice, when an append was repeated late: the second changes nothing.
+        """
+        entry = self._registry.by_id(stream_id)
         if entry is None or entry.detector is None or entry.key.tenant != tenant:
             return []
-        settings = self._line_settings(entry.key.signal)
-        assert settings is not None
+        if entry.refresh is not None and entry.refresh.id == refresh_id:
+            return []
         findings = self._alarms(entry, entry.detector.flush(second_of(self._now_ns)), position, self._now_ns)
-        entry.detector = LogStream(settings)
+        before = entry.detector.baseline_ref
+        if before:
+            self.replaced.append((entry.key, before, entry.detector.baseline_bytes()))
+        entry.refresh = RefreshMark(refresh_id, position, before)
+        entry.detector = entry.detector.renewed()
+        self._note_sessions(entry)
         self._registry.restarted(entry)
         return findings
+
+    def refreshes(self) -> list[RefreshStatus]:
+        """The latest refresh of each stream that had one."""
+        return [
+            RefreshStatus(
+                mark.id, entry.key, mark.position, mark.baseline_before, entry.detector.baseline_ref
+            )
+            for entry in self._registry
+            if (mark := entry.refresh) is not None and entry.detector is not None
+        ]
 
     def feed_together(self, run: Sequence[Message]) -> list[Finding] | None:
         """Takes a run (see `runs`) at once, with the same outcome as one message after another.

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 import msgspec
 
 from driftlock.core.log_stream import LogSettings, LogStream
+from driftlock.engine.refresh import RefreshMark
 from driftlock.signals.batch import Signal, StreamKey
 
 SERIES_SETTLED_EVENTS = 1_000
@@ -37,6 +38,7 @@ class StreamEntry:
     last_active: int = 0
     findings: int = 0
     stored: bool = False
+    refresh: RefreshMark | None = None
 
     @property
     def settled(self) -> bool:
@@ -156,6 +158,7 @@ class StoredStream(msgspec.Struct, frozen=True):
     last_active: int
     findings: int
     detector: bytes | None
+    refresh: RefreshMark | None = None
 
 
 def dump_entry(entry: StreamEntry) -> bytes:
@@ -173,6 +176,7 @@ def dump_entry(entry: StreamEntry) -> bytes:
             entry.last_active,
             entry.findings,
             detector,
+            entry.refresh,
         )
     )
 
@@ -185,6 +189,8 @@ def load_entry(data: bytes, settings_of: Callable[[Signal], LogSettings | None])
     detector = None
     if stored.detector is not None and settings is not None:
         detector = LogStream.restore(settings, stored.detector)
-    return StreamEntry(
+    entry = StreamEntry(
         key, detector, stored.events, stored.last_received_ns, stored.last_active, stored.findings
     )
+    entry.refresh = stored.refresh
+    return entry

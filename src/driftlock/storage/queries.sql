@@ -167,11 +167,32 @@ DELETE FROM streams WHERE id = ANY ($1::uuid[])
 SELECT {columns} FROM streams WHERE id = $1 AND tenant_id = $2
 
 -- name: refresh_insert
-INSERT INTO baseline_refreshes (id, tenant_id, stream_id, requested_by, baseline_before)
-VALUES ($1, $2, $3, $4, $5) RETURNING requested_at
+INSERT INTO baseline_refreshes (id, tenant_id, stream_id, partition, requested_by, requester, baseline_before)
+VALUES ($1, $2, $3, $4, $5, $6, $7)
+ON CONFLICT (stream_id) WHERE closed_at IS NULL DO NOTHING
+
+-- name: refresh_open
+SELECT {columns} FROM baseline_refreshes WHERE stream_id = $1 AND tenant_id = $2 AND closed_at IS NULL
+
+-- name: refresh_latest
+SELECT {columns} FROM baseline_refreshes WHERE stream_id = $1 AND tenant_id = $2
+ORDER BY requested_at DESC LIMIT 1
 
 -- name: refresh_placed
-UPDATE baseline_refreshes SET log_position = $2 WHERE id = $1
+UPDATE baseline_refreshes SET log_position = coalesce(log_position, $2) WHERE id = $1
+RETURNING {columns}
+
+-- name: refreshes_follow
+UPDATE baseline_refreshes AS r
+SET log_position = row.position, baseline_before = nullif(row.before, ''),
+    baseline_after = nullif(row.after, ''),
+    closed_at = CASE WHEN row.after <> '' THEN now() END
+FROM unnest($1::uuid[], $2::bigint[], $3::text[], $4::text[]) AS row (id, position, before, after)
+WHERE r.id = row.id AND r.closed_at IS NULL
+
+-- name: refreshes_lapse
+UPDATE baseline_refreshes SET closed_at = now()
+WHERE partition = $1 AND closed_at IS NULL AND log_position <= $2 AND id <> ALL ($3::uuid[])
 
 -- name: streams_page
 SELECT {columns} FROM streams

@@ -103,31 +103,6 @@ async def get(conn: asyncpg.Connection, stream: uuid.UUID, *, tenant_id: str = T
     return Stream(*row)
 
 
-class Refresh(msgspec.Struct, frozen=True):
-    """The record of a refresh that was asked for: of which stream, by whom, and what its baseline was."""
-
-    id: uuid.UUID
-    stream_id: uuid.UUID
-    requested_by: str
-    requested_at: datetime
-    baseline_before: str | None
-
-
-async def record_refresh(
-    conn: asyncpg.Connection, stream: Stream, *, refresh: uuid.UUID, by: str, tenant_id: str
-) -> Refresh:
-    """Records that a stream is to learn a new baseline, before the request goes into the log."""
-    at = await sql.fetch_value(
-        conn, QUERIES["refresh_insert"], refresh, tenant_id, stream.id, by, stream.baseline_ref
-    )
-    return Refresh(refresh, stream.id, by, at, stream.baseline_ref)
-
-
-async def place_refresh(conn: asyncpg.Connection, refresh: uuid.UUID, position: int) -> None:
-    """Adds where in the log a recorded refresh stands."""
-    await sql.execute(conn, QUERIES["refresh_placed"], refresh, position)
-
-
 async def page(
     conn: asyncpg.Connection,
     wanted: StreamFilter,

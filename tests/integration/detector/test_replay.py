@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
+import uuid
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 
@@ -17,10 +18,20 @@ import pytest
 
 from driftlock.bus.envelope import Envelope
 from driftlock.bus.log import TelemetryLog
+from driftlock.signals.batch import StreamKey
 from driftlock.storage.migrate import migrate
 from support import telemetry
 
 PARTITIONS = 2
+REFRESHED = {
+    uuid.UUID(int=1): StreamKey("default", "logs", "service-0", ()),
+    uuid.UUID(int=2): StreamKey("default", "traces", "service-0", ()),
+}
+REFRESHED_AT = 540
+RECORD = (
+    "INSERT INTO baseline_refreshes (id, stream_id, partition, requested_by)"
+    " VALUES ('{}', '{}', 0, 'a person')"
+)
 DONE_TIMEOUT_S = 120.0
 COMPARED = (
     "id, timestamp, stream_type, stream, service, severity, ncd_score, p_value, surprise_bits, "
@@ -101,6 +112,34 @@ async def found(database_url: str, *, until: int) -> list[tuple[object, ...]]:
         await connection.close()
 
 
+async def refreshed(database_url: str) -> list[tuple[object, ...]]:
+    """The records of refreshes, and how many of the snapshots that they name are kept."""
+    connection = await asyncpg.connect(database_url)
+    try:
+        rows = await connection.fetch(
+            "SELECT id, log_position, baseline_before, baseline_after, closed_at IS NOT NULL AS closed,"
+            " (SELECT count(*) FROM baselines WHERE sha256 IN (baseline_before, baseline_after)) AS kept"
+            " FROM baseline_refreshes ORDER BY id"
+        )
+        return [tuple(row) for row in rows]
+    finally:
+        await connection.close()
+
+
+def story_with_refreshes() -> list[tuple[int, Envelope]]:
+    """Partitions and messages; halfway a stream of logs and one of spans are asked to learn anew."""
+    told: list[tuple[int, Envelope]] = []
+    for number, message in enumerate(telemetry.story()):
+        envelope = Envelope(message.kind, "default", message.received_ns, message.payload)  # type: ignore[arg-type]
+        if number == REFRESHED_AT:
+            for asked, key in REFRESHED.items():
+                wish = key.id.bytes + asked.bytes
+                told.append((0, Envelope("refresh", "default", message.received_ns, wish)))
+        # three messages a step of the story, services in turn
+        told.append((number // 3 % 3 % PARTITIONS, envelope))
+    return told
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(600)
 async def test_killed_detectors_find_what_an_undisturbed_one_finds(
@@ -108,12 +147,11 @@ async def test_killed_detectors_find_what_an_undisturbed_one_finds(
 ) -> None:
     for url in databases:
         await migrate(url)
+        await _execute(url, *(RECORD.format(asked, key.id) for asked, key in REFRESHED.items()))
     log = await TelemetryLog.connect(nats_url, name="test")
     await log.ensure(bytes_max=1 << 30)
-    for number, message in enumerate(telemetry.story()):
-        envelope = Envelope(message.kind, "default", message.received_ns, message.payload)  # type: ignore[arg-type]
-        service = number // 3 % 3  # three messages a step of the story, services in turn
-        await log.append(service % PARTITIONS, envelope, message_id=f"m{number}", timeout_s=10)
+    for number, (partition, envelope) in enumerate(story_with_refreshes()):
+        await log.append(partition, envelope, message_id=f"m{number}", timeout_s=10)
 
     told = max([await log.last_position(partition) for partition in range(PARTITIONS)])
 
@@ -134,3 +172,10 @@ async def test_killed_detectors_find_what_an_undisturbed_one_finds(
     assert undisturbed, "the story holds faults, and none was found"
     assert {row[2] for row in undisturbed} == {"logs", "traces", "metrics"}
     assert disturbed == undisturbed
+
+    records = [await refreshed(url) for url in databases]
+    assert records[0] == records[1]
+    for number, (asked, position, before, after, closed, kept) in enumerate(records[0]):
+        assert (asked, position) == (uuid.UUID(int=number + 1), REFRESHED_AT + number + 1)
+        assert before != after
+        assert (closed, kept) == (True, 2)

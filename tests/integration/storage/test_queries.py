@@ -7,13 +7,14 @@ from pathlib import Path
 import asyncpg
 
 import driftlock.storage
-from driftlock.storage import anomalies, feed_reader, keys, streams
+from driftlock.storage import anomalies, feed_reader, keys, refreshes, streams
 from driftlock.storage.sql import QUERIES
 
 COLUMNS = {
     "anomal": anomalies.COLUMNS,
     "feed_a": feed_reader._COLUMNS,
     "key": keys.COLUMNS,
+    "refresh": refreshes.COLUMNS,
     "stream": streams.COLUMNS,
 }
 

@@ -150,3 +150,12 @@ def test_a_line_never_seen_needs_no_more_than_significance() -> None:
     assert not known.decide(evidence(0.04))
     assert unseen.decide(replace(evidence(0.04), unseen=True))
     assert not unseen.decide(replace(evidence(0.06, cause=2), unseen=True))
+
+
+def test_a_new_baseline_is_no_new_budget() -> None:
+    old, new = (Decision(p_value_threshold=0.05, alert_budget=1.0, episodes=False) for _ in range(2))
+    strange = Evidence(9.0, 0.001, True, ("presence", 1), True, 10**18)
+    assert old.decide(strange)
+    new.take_over_spending(old)
+    assert not new.decide(replace(strange, score=99.0, now_ns=10**18 + 1))
+    assert new.decide(replace(strange, score=999.0, now_ns=10**18 + WEEK_NS + 1))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import random
 import uuid
 
@@ -19,6 +20,8 @@ from support import telemetry
 STRICT = EngineSettings(
     logs=LogSettings(p_value_threshold=0.01), traces=LogSettings(mode="session", p_value_threshold=0.01)
 )
+
+REFRESH = uuid.UUID(int=77)
 
 
 def feed(engine: PartitionEngine, messages: list[telemetry.Message], *, first: int = 1) -> list[Finding]:
@@ -82,7 +85,7 @@ def test_restored_from_any_checkpoint_it_finds_the_same(
 
 
 def with_refresh(messages: list[telemetry.Message], stream: uuid.UUID, at: int) -> list[telemetry.Message]:
-    asked = telemetry.Message("refresh", stream.bytes, messages[at].received_ns)  # type: ignore[arg-type]
+    asked = telemetry.Message("refresh", stream.bytes + REFRESH.bytes, messages[at].received_ns)
     return [*messages[:at], asked, *messages[at:]]
 
 
@@ -96,6 +99,11 @@ def test_a_refresh_learns_anew_and_a_replay_learns_anew_at_the_same_place(
         engine = PartitionEngine(STRICT)
         found = feed(engine, asked[: half + 1])
         (status,) = engine.statuses([key.id])
+        ((replaced, before, content),) = engine.replaced
+        assert (replaced, before) == (key, hashlib.sha256(content).hexdigest())
+        (mark,) = engine.refreshes()
+        assert (mark.id, mark.key, mark.position) == (REFRESH, key, half + 1)
+        assert (mark.baseline_before, mark.baseline_after) == (before, "")
         assert status.warm_up.phase == "learning"
         assert (status.warm_up.units_seen, status.baseline_ref) == (0, "")
         restored = PartitionEngine(STRICT)
@@ -104,6 +112,8 @@ def test_a_refresh_learns_anew_and_a_replay_learns_anew_at_the_same_place(
         assert later[0] == later[1]
         new = engine.statuses([key.id])[0].baseline_ref
         assert new
+        assert engine.refreshes() == restored.refreshes()
+        assert engine.refreshes()[0].baseline_after == new
         told = {f.verdict.baseline_ref for f in found + later[0] if f.key == key}
         old = {f.verdict.baseline_ref for f in undisturbed if f.key == key}
         assert new not in old
@@ -117,10 +127,30 @@ def test_a_refresh_of_nothing_changes_nothing() -> None:
     engine = PartitionEngine(STRICT)
     feed(engine, [telemetry.logs(random.Random(0), "a", events=30, received_ns=10**18)])
     (stream,) = (status.key.id for status in engine.statuses())
-    for payload, tenant in ((b"", "default"), (b"x" * 16, "default"), (stream.bytes, "other")):
+    for payload, tenant in ((b"x" * 32, "default"), (stream.bytes + REFRESH.bytes, "other")):
         engine.feed("refresh", payload, tenant=tenant, received_ns=10**18, position=9)
+    for payload in (b"", stream.bytes, b"x" * 33):
+        with pytest.raises(MalformedTelemetryError):
+            engine.feed("refresh", payload, tenant="default", received_ns=10**19, position=9)
+    assert engine.now_ns == 10**18
+    assert engine.refreshes() == []
     assert engine.statuses()[0].events == 30
     assert engine.statuses()[0].warm_up.units_seen == 1
+
+
+def test_a_refresh_that_comes_twice_learns_anew_once(
+    messages: list[telemetry.Message], undisturbed: list[Finding]
+) -> None:
+    key = next(f.key for f in undisturbed if f.key.signal == "logs")
+    half, more = len(messages) // 2, len(messages) // 2 + 60
+    once, twice = PartitionEngine(STRICT), PartitionEngine(STRICT)
+    asked = with_refresh(messages, key.id, half)
+    repeated = with_refresh(asked, key.id, more)
+    without = [
+        m if n != more else telemetry.Message("tick", b"", m.received_ns) for n, m in enumerate(repeated)
+    ]
+    assert feed(twice, repeated) == feed(once, without)
+    assert twice.refreshes() == once.refreshes()
 
 
 def test_payloads_that_are_not_otlp_change_nothing() -> None:

@@ -16,9 +16,10 @@ from driftlock.api.context import context_of
 from driftlock.api.paging import Cursor, Limit, Offset, check_paging
 from driftlock.api.problems import ProblemError, responses
 from driftlock.bus.envelope import Envelope
-from driftlock.storage import streams
+from driftlock.storage import refreshes, streams
 from driftlock.storage.anomalies import StreamType
-from driftlock.storage.streams import Phase, Refresh, Stream, StreamFilter
+from driftlock.storage.refreshes import Refresh
+from driftlock.storage.streams import Phase, Stream, StreamFilter
 
 LISTING = "streams"
 VALUES_MAX = 100
@@ -50,6 +51,12 @@ class StreamView(Stream, frozen=True):
     """A stream with its warm-up told in one place."""
 
     warm_up: WarmUp
+
+
+class StreamDetail(StreamView, frozen=True):
+    """A stream with the latest refresh of its baseline that was asked for, null before any."""
+
+    refresh: Refresh | None
 
 
 class StreamPage(msgspec.Struct, frozen=True):
@@ -100,10 +107,12 @@ async def list_streams(
     responses=responses(400, 401, 403, 404, 429, 503),
     summary="Read a stream",
 )
-async def get_stream(state: State, principal: Asker, stream_id: FromPath[UUID]) -> StreamView:
+async def get_stream(state: State, principal: Asker, stream_id: FromPath[UUID]) -> StreamDetail:
     """What is known of a stream."""
     async with context_of(state).connection() as conn:
-        return _view(await streams.get(conn, stream_id, tenant_id=principal.tenant_id))
+        stream = await streams.get(conn, stream_id, tenant_id=principal.tenant_id)
+        refresh = await refreshes.latest(conn, stream_id, tenant_id=principal.tenant_id)
+    return StreamDetail(**msgspec.structs.asdict(_view(stream)), refresh=refresh)
 
 
 @post(
@@ -117,25 +126,36 @@ async def refresh_baseline(state: State, principal: Asker, stream_id: FromPath[U
     """Lets a stream of lines or spans learn a new baseline from what comes next.
 
     The request goes through the telemetry log, so that a replay learns anew at the same place. Until the new
-    baseline is complete the stream has no verdicts and tells the old `baseline_ref`.
+    baseline is complete the stream has no verdicts and tells the old `baseline_ref`. While one request is
+    open (`closed_at` is null), another answers with its record and changes nothing.
     """
     context = context_of(state)
     async with context.connection() as conn:
         stream = await streams.get(conn, stream_id, tenant_id=principal.tenant_id)
         if stream.signal == "metrics":
             raise ProblemError("conflict", "A metric stream has no baseline: its series learn all the time.")
-        if stream.phase == "learning":
+        refresh = await refreshes.opened(conn, stream_id, tenant_id=principal.tenant_id)
+        if refresh is None and stream.phase == "learning":
             raise ProblemError("conflict", f"The stream {stream_id} is learning its baseline already.")
-        refresh = await streams.record_refresh(
-            conn, stream, refresh=uuid4(), by=principal.name, tenant_id=principal.tenant_id
-        )
+        if refresh is None:
+            refresh = await refreshes.record(
+                conn,
+                stream,
+                refresh=uuid4(),
+                by=principal.name,
+                requester=principal.identity,
+                tenant_id=principal.tenant_id,
+            )
+    if refresh.log_position is not None:
+        return refresh
+    # also for a record whose message may not have reached the log: a second one of its id changes nothing
     assert context.append is not None, "the service gives every context a log"
     received_ns = int(context.wall_s() * 1_000_000_000)
-    envelope = Envelope("refresh", principal.tenant_id, received_ns, stream_id.bytes)
+    payload = stream_id.bytes + refresh.id.bytes
+    envelope = Envelope("refresh", principal.tenant_id, received_ns, payload)
     position = await context.append(stream.partition, envelope, str(refresh.id))
     async with context.connection() as conn:
-        await streams.place_refresh(conn, refresh.id, position)
-    return refresh
+        return await refreshes.placed(conn, refresh.id, position)
 
 
 def _view(stream: Stream) -> StreamView:
