@@ -65,6 +65,8 @@ class Decision:
         self._all_time = max(self._all_time, evidence.score)
         if evidence.p_value <= self._threshold:
             self._note(evidence.cause)
+        else:
+            self._calm(1)
 
     def decide(self, evidence: Evidence) -> bool:
         """Whether the unit alarms."""
@@ -74,7 +76,6 @@ class Decision:
         inside = self._open
         self.observe(evidence)
         if evidence.p_value > self._threshold:
-            self._calm(1)
             return False
         self._clock_ns = max(self._clock_ns, evidence.now_ns)
         self._quiet = 0

@@ -26,7 +26,7 @@ from driftlock.core import (
 )
 from driftlock.core.calibration import count_at_least
 from driftlock.core.coder import UNITS_REMEMBERED_MAX, tally
-from driftlock.core.coder_context import CHUNK_SYMBOLS, END, ORDER, learn_order, order_bits
+from driftlock.core.coder_context import CHUNK_SYMBOLS, END, ORDERS, follow_orders, learn_order, order_bits
 from driftlock.core.coder_count import count_bits, learn_counts
 from driftlock.core.coder_presence import learn_presence, presence_bits
 from driftlock.core.coder_set import learn_set, set_bits
@@ -73,6 +73,7 @@ class Learned(NamedTuple):
     marks: Ids
     histogram: npt.NDArray[np.uint16]
     order: Table
+    order_lengths: Floats
     sets: Table
 
 
@@ -101,6 +102,7 @@ class Found(NamedTuple):
     distinct: Ids
     counts: Ids
     symbols: npt.NDArray[np.uint64]
+    lengths: Floats
 
 
 def found_for(bounds: Ints) -> Found:
@@ -116,6 +118,7 @@ def found_for(bounds: Ints) -> Found:
         np.empty(longest, np.int32),
         np.empty(longest, np.int32),
         np.empty(longest + 1, np.uint64),
+        np.empty(ORDERS),
     )
 
 
@@ -198,7 +201,7 @@ def _unit_loop(sources: int) -> Any:
             if (
                 signs > CHUNK_SYMBOLS
                 or max(tallies[PRESENCE_UNITS], tallies[ORDER_UNITS]) + 1 >= UNITS_REMEMBERED_MAX
-                or not _fits(order, tallies[ORDER_TAKEN], 2 * (ORDER + 1) * signs)
+                or not _fits(order, tallies[ORDER_TAKEN], 2 * ORDERS * signs)
                 or not _fits(sets, tallies[SET_TAKEN], 1)
                 or tallies[TEACHER_SIZE] == len(ranked.teacher) < ranked.teacher_max
                 or tallies[SCORES_SIZE] == len(ranked.calibration) < ranked.calibration_max
@@ -219,7 +222,9 @@ def _unit_loop(sources: int) -> Any:
             presence, presence_template = presence_bits(
                 held, learned.df, learned.marks, tallies[PRESENCE_UNITS]
             )
-            mean, total = order_bits(order.keys, order.counts, order.links, said, shares)
+            mean, total = order_bits(
+                order.keys, order.counts, order.links, said, learned.order_lengths, shares, found.lengths
+            )
             count, count_template = count_bits(held, times, learned.histogram)
             count *= COUNT_WEIGHT
             novel = SET_WEIGHT * set_bits(sets.keys, sets.counts, learned.hashes, held, tallies[SET_UNITS])
@@ -245,6 +250,7 @@ def _unit_loop(sources: int) -> Any:
             tallies[PRESENCE_UNITS] += 1
             if suspicion > GATE_P:
                 found.taught[i] = True
+                follow_orders(learned.order_lengths, found.lengths)
                 _learn_students(learned, held, times, said, tallies, 1)
             _ring_add(ranked.calibration, tallies, SCORES_SIZE, SCORES_NEXT, window)
         return len(bounds) - 1, FINISHED

@@ -35,7 +35,7 @@ from driftlock.core.verdict import Verdict, WarmUp
 
 __all__ = ["Assembled", "LogSettings", "LogStream"]
 
-SNAPSHOT_FORMAT = 2
+SNAPSHOT_FORMAT = 3
 END_BITS_MAX = 0.15
 """A session whose end costs no more ended where nine in ten with the same last lines do."""
 Hashes = npt.NDArray[np.uint64]
