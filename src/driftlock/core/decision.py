@@ -33,7 +33,8 @@ class Evidence:
     """What is known of a unit when it is decided on.
 
     `record`: no calibration score, of its hour or of the whole stream, reaches its score; `record_of_hour`:
-    it was ranked among its hour's, and none of those does. `unseen`: its cause is a line never learned before.
+    it was ranked among its hour's, and none of those does. `unseen`: its cause is a line never learned
+    before.
     """
 
     score: float

@@ -227,8 +227,8 @@ def _unit_loop(sources: int) -> Any:
         Unit i is `ids[bounds[i]:bounds[i + 1]]`; its first `known[i]` events were learned before, by the
         students too if `taught[i]`, and are taken back first. It ended in hour `hours[i]`. `before` has the
         scores of the blocks that share a window with the first unit, oldest first. Rows of `found` are filled
-        up to the unit at which it stops, included if that reaches the threshold: it is then assessed and taken
-        back, not learned.
+        up to the unit at which it stops, included if that reaches the threshold: it is then assessed and
+        taken back, not learned.
         """
         assert sources >= 0  # closed over, so that the cache knows which sources made the kernel
         distinct, counts, symbols = found.distinct, found.counts, found.symbols
