@@ -17,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from driftlock.core.calibration import Calibration
+from driftlock.core.calibration_hours import CalibrationByHour, hours_of
 from driftlock.core.coder import CodedUnit, Coder, Part
 from driftlock.core.coder_context import ContextCoder
 from driftlock.core.coder_count import CountCoder
@@ -102,7 +103,7 @@ class LogModel:
         first: int,
         found: Found,
         *,
-        calibration: Calibration,
+        calibration: CalibrationByHour,
         threshold: float,
         before: Sequence[float],
     ) -> tuple[int, int]:
@@ -111,12 +112,13 @@ class LogModel:
         Fills the rows of `found`; returns the first unit not taken, and why (see `log_run`). `before` has the
         scores of the blocks that share a window with the first unit, oldest first.
         """
-        tallies = self._tallies(calibration)
+        tallies = self._tallies(calibration.whole)
         stop, why = run_units(
             units.ids,
             units.bounds,
             units.known,
             units.taught,
+            hours_of(units.last_time_ns),
             first,
             Learned(
                 self._templates.hashes,
@@ -131,15 +133,19 @@ class LogModel:
             Ranked(
                 self._teacher_scores.scores,
                 self._teacher_scores.size_max,
+                calibration.whole.scores,
+                calibration.whole.size_max,
                 calibration.scores,
-                calibration.size_max,
+                calibration.hour_max,
+                calibration.tallies,
+                calibration.least,
                 threshold,
             ),
             tallies,
             np.array(before, np.float64),
             found,
         )
-        self._take_tallies(tallies, calibration)
+        self._take_tallies(tallies, calibration.whole)
         return int(stop), int(why)
 
     def _tallies(self, calibration: Calibration) -> npt.NDArray[np.int64]:
