@@ -65,8 +65,8 @@ class CalibrationByHour:
     single precision, and so is what is ranked among them: a monotone map, which can only add ties.
     """
 
-    def __init__(self, size_max: int, *, threshold: float) -> None:
-        self.whole = Calibration(size_max)
+    def __init__(self, size_max: int, *, threshold: float, slack: float = 0.0) -> None:
+        self.whole = Calibration(size_max, slack=slack)
         self.least = max(HOUR_SCORES_MIN, math.ceil(2.0 / threshold))
         self.hour_max = min(HOUR_SCORES_MAX, size_max) if self.least <= min(HOUR_SCORES_MAX, size_max) else 0
         self.scores = np.zeros((HOURS, 0), np.float32)
@@ -76,7 +76,8 @@ class CalibrationByHour:
         """The rank of a score among those of its hour if they suffice, else among the stream's last ones."""
         if self.uses(hour):
             row, held = hour % HOURS, self._held(hour)
-            return Rank(int(count_at_least(self.scores[row], held, float(np.float32(score)))), held, True)
+            least = float(np.float32(score - self.whole.slack))
+            return Rank(int(count_at_least(self.scores[row], held, least)), held, True)
         return Rank(self.whole.at_least(score), self.whole.size, False)
 
     def uses(self, hour: int) -> bool:

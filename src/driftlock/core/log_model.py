@@ -140,6 +140,7 @@ class LogModel:
                 calibration.tallies,
                 calibration.least,
                 threshold,
+                calibration.whole.slack,
             ),
             tallies,
             np.array(before, np.float64),

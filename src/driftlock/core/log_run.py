@@ -81,7 +81,7 @@ class Learned(NamedTuple):
 
 class Ranked(NamedTuple):
     """The teacher's last scores and the calibration sets, rings that grow to their largest size elsewhere,
-    and the threshold of p-values. What is named for hours is that of `CalibrationByHour`."""
+    the threshold of p-values and the slack of scores. What is named for hours is `CalibrationByHour`'s."""
 
     teacher: Floats
     teacher_max: int
@@ -92,6 +92,7 @@ class Ranked(NamedTuple):
     hour_tallies: Ints
     hour_least: int
     threshold: float
+    slack: float
 
 
 class Found(NamedTuple):
@@ -277,10 +278,12 @@ def _unit_loop(sources: int) -> Any:
                 window += found.bits[at, SCORE] if at >= first else before[len(before) - (first - at)]
             if _hour_uses(ranked, hours[i]):
                 size = ranked.hour_tallies[hours[i] % HOURS, HELD]
-                reached = count_at_least(ranked.hours[hours[i] % HOURS], size, float(np.float32(window)))
+                reached = count_at_least(
+                    ranked.hours[hours[i] % HOURS], size, float(np.float32(window - ranked.slack))
+                )
             else:
                 size = tallies[SCORES_SIZE]
-                reached = count_at_least(ranked.calibration, size, window)
+                reached = count_at_least(ranked.calibration, size, window - ranked.slack)
             row = found.bits[i]
             row[SCORE], row[SURPRISE], row[PRESENCE] = score, total, presence
             if learned.ends:

@@ -38,6 +38,9 @@ __all__ = ["Assembled", "LogSettings", "LogStream"]
 SNAPSHOT_FORMAT = 3
 END_BITS_MAX = 0.15
 """A session whose end costs no more ended where nine in ten with the same last lines do."""
+SLACK_BITS = 0.5
+"""A block's score may grow by so much with what its stream learns, and be no news. Without it, logs of many
+rare templates and logs of one cycle realised up to three times the p-values they were told."""
 Hashes = npt.NDArray[np.uint64]
 Int64s = npt.NDArray[np.int64]
 Float64s = npt.NDArray[np.float64]
@@ -99,7 +102,11 @@ class LogStream:
         self._tells = tells
         self._templates = TemplateTable()
         self._model = LogModel(self._templates, ends=settings.mode == "session")
-        self._calibration = CalibrationByHour(settings.calibration_max, threshold=settings.p_value_threshold)
+        self._calibration = CalibrationByHour(
+            settings.calibration_max,
+            threshold=settings.p_value_threshold,
+            slack=SLACK_BITS * settings.blocks_per_window,
+        )
         self._hour = NO_HOUR  # of the last unit
         self._decision = Decision(
             p_value_threshold=settings.p_value_threshold,
