@@ -7,7 +7,7 @@ every α whenever each argument is a p-value under the null, whatever their join
 A verdict's two p-values, conformal and permutation, are merged by `weighted_bonferroni`. For two p-values the
 plain one is the best of the family, since 2 min(p, q) ≤ 4pq/(p + q) ≤ p + q: Bonferroni is at most the
 harmonic mean with its factor 2, which is at most twice the mean. The weights are fixed beforehand: the
-permutation test has little power and a floor of .005, so the conformal p-value pays only a tenth for it.
+permutation test has little power and a floor of .01, so the conformal p-value pays only a tenth for it.
 Independence is nowhere assumed; Fisher's method, which assumes it, realised .006 to .026 at .01.
 """
 

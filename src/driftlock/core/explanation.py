@@ -57,6 +57,7 @@ class Explainer:
         self._model = model
         self._baseline = baseline
         self._tokens_of = TokenCoder(baseline.line_counts())
+        self._coded: dict[int, CodedLine] = {}
 
     def detail(self, blocks: Sequence[Explained], score: float) -> dict[str, Any]:
         """Structured detail, JSON-serialisable; lines, other lines, the whole unit and earlier
@@ -82,14 +83,13 @@ class Explainer:
 
     def _text_model(self, counts: Counter[int]) -> dict[str, Any]:
         """The code length of all the window's lines under the token coder."""
-        bits = sum(count * self._tokens_of.code(self._text(t)).bits for t, count in counts.items())
+        bits = sum(count * self._code(t).bits for t, count in counts.items())
         return {"name": TokenCoder.name, "version": TokenCoder.version, "bits": bits}
 
     def _line(self, template: int, count: int, bits: float) -> dict[str, Any]:
-        text = self._text(template)
-        coded = self._tokens_of.code(text)
+        coded = self._code(template)
         return {
-            "line": text,
+            "line": self._text(template),
             "count": count,
             "bits": bits,
             "units_before": int(self._model.presence.df[template]),
@@ -97,6 +97,11 @@ class Explainer:
             "text_end_bits": coded.end_bits,
             "tokens": _tokens(coded, bits),
         }
+
+    def _code(self, template: int) -> CodedLine:
+        if template not in self._coded:
+            self._coded[template] = self._tokens_of.code(self._text(template))
+        return self._coded[template]
 
     def _text(self, template: int) -> str:
         return self._templates.text(template).decode("utf-8", "replace")

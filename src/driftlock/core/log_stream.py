@@ -25,7 +25,7 @@ from driftlock.core.log_model import Assessment, LogModel
 from driftlock.core.log_run import NEEDS_ROOM, REACHES_THRESHOLD, WINDOW, Found, found_for
 from driftlock.core.log_settings import LogSettings
 from driftlock.core.log_units import BlockAssembler, Units, Waiting
-from driftlock.core.log_windows import Window
+from driftlock.core.log_windows import Ended, Window
 from driftlock.core.packing import compress, decompress, pack, unpack
 from driftlock.core.permutation import seed_of
 from driftlock.core.session_store import SessionStore
@@ -40,6 +40,7 @@ END_BITS_MAX = 0.15
 """A session whose end costs no more ended where nine in ten with the same last lines do."""
 Hashes = npt.NDArray[np.uint64]
 Int64s = npt.NDArray[np.int64]
+Float64s = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True)
@@ -303,29 +304,37 @@ class LogStream:
 
     def _passed(self, units: Units, low: int, high: int, found: Found, now_ns: int | Int64s) -> list[Verdict]:
         """The verdicts on units that the kernel took, none of which reached the threshold."""
-        windows = self._window.pass_on(units, low, high, found, self._marks, ends=self._model.ends)
+        windows = self._window.pass_on(units, low, high, found, ends=self._model.ends)
         self._decision.pass_over(high - low, float(found.bits[low:high, WINDOW].max()))
         p_values = (1 + found.reached[low:high, 0]) / (1 + found.reached[low:high, 1])
-        clocks = np.full(high - low, now_ns) if isinstance(now_ns, int) else now_ns[low:high]
-        ordinal = np.arange(self._units_seen + 1, self._units_seen + 1 + high - low)
-        apart = (units.known[low:high] == 0) & self._is_whole_window(ordinal)
-        self._drift.update_many(
-            p_values[apart], windows.first[apart], windows.first_time_ns[apart], clocks[apart]
-        )
+        self._follow_drift(units, low, windows, p_values, now_ns)
         numbers = zip(
+            windows,
             found.bits[low:high, WINDOW].tolist(),
             p_values.tolist(),
-            windows.surprise_bits.tolist(),
             found.reached[low:high, 1].tolist(),
+            units.known[low:high].tolist(),
             strict=True,
         )
-        known, ref = units.known[low:high].tolist(), self.baseline_ref
+        ref = self.baseline_ref
         return [
-            Verdict(*span, score, p_value, surprise, size, False, before, "unit", "low", ref)
-            for span, (score, p_value, surprise, size), before in zip(
-                windows.rows(), numbers, known, strict=True
-            )
+            Verdict(*ended[:6], score, p_value, ended.surprise_bits, size, False, known, "unit", "low", ref)
+            for ended, score, p_value, size, known in numbers
         ]
+
+    def _follow_drift(
+        self, units: Units, low: int, windows: list[Ended], p_values: Float64s, now_ns: int | Int64s
+    ) -> None:
+        """Hands the e-detector the p-values of new windows that share no unit."""
+        ordinal = np.arange(self._units_seen + 1, self._units_seen + 1 + len(windows))
+        apart = np.flatnonzero((units.known[low : low + len(windows)] == 0) & self._is_whole_window(ordinal))
+        if len(apart):
+            rows = apart.tolist()
+            clocks = np.full(len(apart), now_ns) if isinstance(now_ns, int) else now_ns[low + apart]
+            began = np.array([windows[row].first_time_ns for row in rows])
+            self._drift.update_many(
+                p_values[apart], np.array([windows[row].first for row in rows]), began, clocks
+            )
 
     def _single(self, units: Units, row: int, judged: _Judged, now_ns: int, *, known: int | None) -> Verdict:
         """One unit by the plain methods; `known` is 0 when what was learned of it is taken back already."""
@@ -439,7 +448,9 @@ class LogStream:
     def _told(self, facts: Significance, high: float, seed: str, drift: Drift | None) -> dict[str, Any]:
         assert self._baseline is not None
         teller = Teller(self._templates, self._model, self._baseline.load(), self._settings.byte_coder)
-        return teller.told(list(self._window.recent), facts, high_score=high, seed=seed, drift=drift)
+        return teller.told(
+            self._window.explained(self._marks), facts, high_score=high, seed=seed, drift=drift
+        )
 
     def _is_whole_window(self, number: Int64s) -> npt.NDArray[np.bool_]:
         """Whether the window that ends with the stream's n-th unit shares no unit with the last such one."""
@@ -505,7 +516,7 @@ class LogStream:
         if state["warming"]:
             self._warming.add(Units.of_state(state["warming"]))
         self._baseline = StoredBaseline(*state["baseline"]) if state["baseline"] else None
-        self._window.load(state["window"], self._marks)
+        self._window.load(state["window"])
         self._units_seen = state["units_seen"]
 
 

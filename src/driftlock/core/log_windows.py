@@ -7,12 +7,8 @@ so that sums and differences of sums are exact and do not depend on how units co
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
-
-import numpy as np
-import numpy.typing as npt
+from typing import Any, NamedTuple
 
 from driftlock.core.coder import CodedUnit, Part, coded_unit
 from driftlock.core.explanation import Explained
@@ -24,9 +20,6 @@ from driftlock.core.templates import IdArray
 
 BLOCKS_EXPLAINED_MAX = 32
 """Of a window of more blocks than this, only the last ones are kept for explanation."""
-
-Int64s = npt.NDArray[np.int64]
-Float64s = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,22 +34,23 @@ class Span:
     surprise_bits: float
 
 
-@dataclass(frozen=True, slots=True)
-class Windows:
-    """The windows that each of some units ends, one row each, as a verdict tells them."""
+class Ended(NamedTuple):
+    """The window that a unit ends, as its verdict tells it."""
 
-    keys: list[str]
-    first: Int64s
-    last: Int64s
-    first_time_ns: Int64s
-    last_time_ns: Int64s
-    events: Int64s
-    surprise_bits: Float64s
+    key: str
+    first: int
+    last: int
+    first_time_ns: int
+    last_time_ns: int
+    events: int
+    surprise_bits: float
 
-    def rows(self) -> Iterator[tuple[str, int, int, int, int, int]]:
-        """Key, first, last, first and last time, events."""
-        columns = (self.first, self.last, self.first_time_ns, self.last_time_ns, self.events)
-        return zip(self.keys, *(column.tolist() for column in columns), strict=True)
+
+class Kept(NamedTuple):
+    """A block of the window: its template ids, and its assessment from before it was learned."""
+
+    ids: IdArray
+    assessment: Assessment
 
 
 class Window:
@@ -64,7 +58,7 @@ class Window:
 
     def __init__(self, blocks: int) -> None:
         self._spans: deque[Span] = deque(maxlen=blocks)
-        self.recent: deque[Explained] = deque(maxlen=min(blocks, BLOCKS_EXPLAINED_MAX))
+        self.recent: deque[Kept] = deque(maxlen=min(blocks, BLOCKS_EXPLAINED_MAX))
         self._blocks = blocks
 
     @property
@@ -100,7 +94,11 @@ class Window:
     @property
     def ids(self) -> list[IdArray]:
         """The template ids of the blocks kept for explanation."""
-        return [block.unit.ids for block in self.recent]
+        return [block.ids for block in self.recent]
+
+    def explained(self, marks: IdArray) -> list[Explained]:
+        """The blocks kept for explanation; `marks` is scratch, see `coded_unit`."""
+        return [Explained(coded_unit(block.ids, marks), block.assessment) for block in self.recent]
 
     def key(self, newest: str) -> str:
         """The name of the window that ends with the unit of this name."""
@@ -108,7 +106,7 @@ class Window:
 
     def add(self, units: Units, row: int, coded: CodedUnit, made: Assessment) -> None:
         """A unit that was assessed; the oldest one leaves."""
-        self.recent.append(Explained(coded, made))
+        self.recent.append(Kept(coded.ids, made))
         self._add_span(units, row, made.score, made.surprise_bits)
 
     def _add_span(self, units: Units, row: int, score: float, surprise_bits: float) -> None:
@@ -117,88 +115,72 @@ class Window:
         span = Span(units.keys[row], events, first, int(units.first_time_ns[row]), score, surprise_bits)
         self._spans.append(span)
 
-    def pass_on(
-        self, units: Units, low: int, high: int, found: Found, marks: IdArray, *, ends: bool
-    ) -> Windows:
+    def pass_on(self, units: Units, low: int, high: int, found: Found, *, ends: bool) -> list[Ended]:
         """What `add` does for units that the kernel took; returns the windows that they end."""
-        made = self._windows(units, low, high, found)
-        for row in range(max(low, high - self._blocks), high):
-            self._add_span(units, row, float(found.bits[row, SCORE]), float(found.bits[row, SURPRISE]))
-        for row in range(max(low, high - (self.recent.maxlen or 1)), high):
-            self.recent.append(_explained(units, row, found, marks, signs_more=int(ends)))
-        return made
-
-    def _windows(self, units: Units, low: int, high: int, found: Found) -> Windows:
-        earlier, count = list(self._spans)[1:], high - low
-        keys = list(units.keys[low:high])
-        if earlier:
-            oldest = [*(span.key for span in earlier), *keys]
-            keys = [_joined(first, last) for first, last in zip(oldest, keys, strict=False)]
-        first = _after([span.first for span in earlier], units.first[low:high])
-        began = _after([span.first_time_ns for span in earlier], units.first_time_ns[low:high])
-        events = _after([span.events for span in earlier], units.sizes()[low:high])
-        bits = np.concatenate([[s.surprise_bits for s in earlier], found.bits[low:high, SURPRISE]])
-        return Windows(
-            keys,
-            first[:count],
-            units.last[low:high],
-            began[:count],
-            units.last_time_ns[low:high],
-            self._sums(events),
-            self._sums(bits),
+        rows = slice(low, high)
+        events, bits = units.sizes()[rows].tolist(), found.bits[rows, SURPRISE].tolist()
+        spans = map(
+            Span,
+            units.keys[rows],
+            events,
+            units.first[rows].tolist(),
+            units.first_time_ns[rows].tolist(),
+            found.bits[rows, SCORE].tolist(),
+            bits,
         )
-
-    def _sums(self, values: npt.NDArray[Any]) -> npt.NDArray[Any]:
-        """The sum over each window."""
-        if self._blocks == 1:
-            return values
-        total = np.concatenate([np.zeros(1, values.dtype), np.cumsum(values)])
-        return np.asarray(total[self._blocks :] - total[: -self._blocks])
+        ends_at = zip(units.last[rows].tolist(), units.last_time_ns[rows].tolist(), strict=True)
+        events_held, bits_held, ended = self.events, self.surprise_bits, list[Ended]()
+        for span, (last, last_time_ns) in zip(spans, ends_at, strict=True):
+            leaves = self._spans[0]
+            self._spans.append(span)
+            events_held += span.events - leaves.events
+            bits_held += span.surprise_bits - leaves.surprise_bits
+            place = (self.oldest.first, last, self.oldest.first_time_ns, last_time_ns)
+            ended.append(Ended(self.key(span.key), *place, events_held, bits_held))
+        for row in range(max(low, high - (self.recent.maxlen or 1)), high):
+            self.recent.append(_kept(units, row, found, signs_more=int(ends)))
+        return ended
 
     @property
     def nbytes(self) -> int:
         """Bytes held, nearly."""
-        return sum(200 + 16 * len(block.unit) for block in self.recent) + 200 * len(self._spans)
+        return sum(200 + 16 * len(block.ids) for block in self.recent) + 200 * len(self._spans)
 
     def state(self) -> list[Any]:
         """What `load` restores exactly."""
         spans = [[s.key, s.events, s.first, s.first_time_ns, s.score, s.surprise_bits] for s in self._spans]
-        return [spans, [_explained_state(block) for block in self.recent]]
+        return [spans, [_kept_state(block) for block in self.recent]]
 
-    def load(self, state: list[Any], marks: IdArray) -> None:
+    def load(self, state: list[Any]) -> None:
         """Takes over a state made by `state`."""
         self._spans.extend(Span(*raw) for raw in state[0])
-        self.recent.extend(_explained_of(raw, marks) for raw in state[1])
+        self.recent.extend(_kept_of(raw) for raw in state[1])
 
 
 def _joined(oldest: str, newest: str) -> str:
     return f"{oldest} to {newest.removeprefix('block ')}"
 
 
-def _after(earlier: list[int], column: Int64s) -> Int64s:
-    return np.concatenate([np.array(earlier, np.int64), column])
-
-
-def _explained(units: Units, row: int, found: Found, marks: IdArray, *, signs_more: int) -> Explained:
-    """A unit of the kernel's as it is explained, should the window that it is in alarm."""
+def _kept(units: Units, row: int, found: Found, *, signs_more: int) -> Kept:
+    """A unit of the kernel's as it is kept, should the window that it is in alarm."""
     bits, templates = found.bits[row].tolist(), found.templates[row].tolist()
     begin = int(units.bounds[row]) + row
     shares = found.shares[begin : begin + int(units.bounds[row + 1] - units.bounds[row]) + signs_more].copy()
     presence, count = Part(bits[PRESENCE], templates[0]), Part(bits[COUNT], templates[1])
     made = Assessment(bits[SCORE], bits[SURPRISE], presence, count, bits[SET], shares)
-    return Explained(coded_unit(units.ids_of(row).copy(), marks), made)
+    return Kept(units.ids_of(row).copy(), made)
 
 
-def _explained_state(block: Explained) -> list[Any]:
+def _kept_state(block: Kept) -> list[Any]:
     made = block.assessment
     parts = [made.presence.bits, made.presence.template, made.count.bits, made.count.template]
     shares = pack_array(made.order_shares)
-    return [pack_array(block.unit.ids), made.score, made.surprise_bits, made.set_bits, parts, shares]
+    return [pack_array(block.ids), made.score, made.surprise_bits, made.set_bits, parts, shares]
 
 
-def _explained_of(raw: list[Any], marks: IdArray) -> Explained:
+def _kept_of(raw: list[Any]) -> Kept:
     ids, score, surprise_bits, set_bits, parts, shares = raw
     made = Assessment(
         score, surprise_bits, Part(*parts[:2]), Part(*parts[2:]), set_bits, unpack_array(shares)
     )
-    return Explained(coded_unit(unpack_array(ids), marks), made)
+    return Kept(unpack_array(ids), made)
