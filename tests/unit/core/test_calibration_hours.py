@@ -114,6 +114,18 @@ def test_where_an_hour_cannot_reach_the_threshold_it_is_not_kept() -> None:
     assert not strict.uses(0)
 
 
+def test_a_new_threshold_keeps_the_hours_as_long_as_it_can_use_them() -> None:
+    one = CalibrationByHour(2_000, threshold=0.01)
+    for count in range(300):
+        one.add(float(count), HOURS * count)
+    for threshold, uses in ((0.05, True), (0.001, False)):
+        other = CalibrationByHour(2_000, threshold=threshold)
+        other.load(one.state())
+        other.add(0.0, 0)
+        assert other.uses(0) == uses
+        assert other.whole.size == 301
+
+
 def test_state_is_bounded() -> None:
     one = CalibrationByHour(2_000, threshold=0.01)
     for count in range(20_000):
