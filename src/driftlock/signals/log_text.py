@@ -19,6 +19,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from driftlock.signals.chars import DELIMITERS
+
 BODY_BYTES_MAX = 3072
 ATTRIBUTES_MAX = 32
 ATTRIBUTES_BYTES_MAX = 896
@@ -54,6 +56,7 @@ PROMPT_KEYS = (
 )
 BODY_WORDS = ("role", "finish_reason", "type", "name")
 
+_CHUNK_ENDS = frozenset((*DELIMITERS, *range(33), 127))
 LIST, MAP, TEXT, BYTES, NUMBER, CUT = b"<list>", b"<map>", b"<text>", b"<bytes>", b"<num>", b"<cut>"
 
 
@@ -85,7 +88,16 @@ def is_genai(record: Any) -> bool:
 def body_text(value: Any, *, genai: bool = False) -> bytes:
     """A body as text: strings as they are, structures as sorted `key=value` pairs."""
     text = structure_text(value, quiet=genai)
-    return text if len(text) <= BODY_BYTES_MAX else text[:BODY_BYTES_MAX] + CUT
+    return text if len(text) <= BODY_BYTES_MAX else cut(text, BODY_BYTES_MAX) + CUT
+
+
+def cut(text: bytes, size_max: int) -> bytes:
+    """`text` up to a size, without the chunk that would be cut in two: half a key has no form to mask."""
+    end = size_max
+    if len(text) > end and text[end] not in _CHUNK_ENDS:
+        while end and text[end - 1] not in _CHUNK_ENDS:
+            end -= 1
+    return text[:end]
 
 
 def attributes_text(attributes: Any) -> bytes:
