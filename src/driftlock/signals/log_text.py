@@ -35,7 +35,7 @@ STRUCTURE_VALUES_MAX = 256
 SEVERITIES = (b"TRACE", b"DEBUG", b"INFO", b"WARN", b"ERROR", b"FATAL")
 SEVERITY_NUMBER_MAX = 24
 
-# GenAI conventions of OpenTelemetry (also their older events), OpenLLMetry, OpenInference.
+# GenAI conventions of OpenTelemetry (also their older events), OpenLLMetry, OpenInference, Vercel's AI SDK.
 GENAI_PREFIX = "gen_ai."
 PROMPT_KEYS = (
     b"gen_ai.prompt",
@@ -45,10 +45,27 @@ PROMPT_KEYS = (
     b"gen_ai.system_instructions",
     b"gen_ai.tool.call.arguments",
     b"gen_ai.tool.call.result",
+    b"gen_ai.retrieval.query",
+    b"gen_ai.retrieval.documents",
+    b"gen_ai.evaluation.explanation",
     b"llm.prompts",
     b"llm.completions",
     b"llm.input_messages",
     b"llm.output_messages",
+    b"llm.prompt_template",
+    b"retrieval.documents",
+    b"reranker.query",
+    b"reranker.input_documents",
+    b"reranker.output_documents",
+    b"embedding.embeddings",
+    b"embedding.text",
+    b"tool.parameters",
+    b"ai.prompt",
+    b"ai.response.text",
+    b"ai.response.object",
+    b"ai.response.toolCalls",
+    b"ai.toolCall.args",
+    b"ai.toolCall.result",
     b"traceloop.entity.input",
     b"traceloop.entity.output",
     b"input.value",

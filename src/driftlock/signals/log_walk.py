@@ -178,7 +178,7 @@ def _walk(made_of: int) -> Any:
     return walk_logs
 
 
-MADE_OF = (chars, cleaning, log_compose, scanner, wire)
+MADE_OF = (chars, cleaning, log_compose, log_text, scanner, wire)
 walk_logs = _walk(sources(*MADE_OF))
 
 
