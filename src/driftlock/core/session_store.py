@@ -38,7 +38,7 @@ class SessionStore:
         self._limits = kernels.Limits(
             settings.session_events_max, settings.sessions_open_max, settings.sessions_bytes_max
         )
-        self._keys: dict[int, bytes] = {}  # of open sessions, by slot
+        self._keys: dict[int, bytes] = {}  # of open sessions, by slot; as long as they are shown
         self.unkeyed = 0
         self.crowded_out = 0
         self._allocate()
@@ -94,7 +94,7 @@ class SessionStore:
                 opened,
             )
             for slot, event in opened[:rows].tolist():
-                self._keys[slot] = keys[event]
+                self._keys[slot] = keys[event][:SESSION_KEY_BYTES_MAX]
             if why == kernels.FULL:
                 slot = int(self._links.ends[2 * OPEN + 1])
                 units = self._units(np.array([slot], np.int32))
@@ -208,7 +208,7 @@ class SessionStore:
         s = self._rows
         sizes = s.events[slots].astype(np.int64)
         return Units(
-            [self._keys[slot][:SESSION_KEY_BYTES_MAX].decode("utf-8", "replace") for slot in slots.tolist()],
+            [self._keys[slot].decode("utf-8", "replace") for slot in slots.tolist()],
             self._gathered(slots),
             np.concatenate([[0], np.cumsum(sizes)]),
             s.first[slots],

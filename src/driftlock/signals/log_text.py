@@ -13,10 +13,14 @@ address therefore makes lines that never repeat: take it out at the source.
 What people and models said to each other is never kept, however short: the string values of attributes that
 begin as `PROMPT_KEYS` do read `<text>`, and so do strings in the body of a GenAI record, but for those of
 `BODY_WORDS`, which say what kind of message it is.
+
+An attribute that names sessions is left out: its values say which session, never what happened.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from itertools import islice
 from typing import Any
 
 BODY_BYTES_MAX = 3072
@@ -35,6 +39,7 @@ SEVERITY_NUMBER_MAX = 24
 
 # GenAI conventions of OpenTelemetry (also their older events), OpenLLMetry, OpenInference.
 GENAI_PREFIX = "gen_ai."
+CONVERSATION = "gen_ai.conversation.id"
 PROMPT_KEYS = (
     b"gen_ai.prompt",
     b"gen_ai.completion",
@@ -57,13 +62,13 @@ BODY_WORDS = ("role", "finish_reason", "type", "name")
 LIST, MAP, TEXT, BYTES, NUMBER, CUT = b"<list>", b"<map>", b"<text>", b"<bytes>", b"<num>", b"<cut>"
 
 
-def record_line(record: Any) -> bytes:
-    """The raw line of an OTLP log record."""
+def record_line(record: Any, *, without: tuple[str, ...] = ()) -> bytes:
+    """The raw line of an OTLP log record, without the attributes named in `without`."""
     head = [
         severity_text(record.severity_number, record.severity_text.encode()),
         record.event_name.encode()[:EVENT_BYTES_MAX],
         body_text(record.body, genai=is_genai(record)),
-        attributes_text(record.attributes),
+        attributes_text(item for item in record.attributes if item.key not in without),
     ]
     return b" ".join(part for part in head if part)
 
@@ -88,9 +93,9 @@ def body_text(value: Any, *, genai: bool = False) -> bytes:
     return text if len(text) <= BODY_BYTES_MAX else text[:BODY_BYTES_MAX] + CUT
 
 
-def attributes_text(attributes: Any) -> bytes:
+def attributes_text(attributes: Iterable[Any]) -> bytes:
     """` `-separated `key=value`, sorted by key and bounded."""
-    pairs = [(item.key.encode(), item.value) for item in list(attributes)[:ATTRIBUTES_MAX]]
+    pairs = [(item.key.encode(), item.value) for item in islice(attributes, ATTRIBUTES_MAX)]
     parts: list[bytes] = []
     size = 0
     for key, value in sorted(pairs, key=lambda pair: pair[0]):

@@ -15,6 +15,7 @@ from driftlock.engine.finding import Finding
 from driftlock.engine.runs import RUN_BYTES_MAX, runs, second_of
 from driftlock.engine.settings import EngineSettings
 from driftlock.errors import MalformedTelemetryError
+from driftlock.signals.sessions import Sessions
 from support import telemetry
 
 SECOND_NS = 1_000_000_000
@@ -124,11 +125,47 @@ def test_two_broken_halves_do_not_become_a_whole() -> None:
     assert PartitionEngine(EngineSettings()).feed_together(halves) is None
 
 
-def test_logs_cut_into_sessions_are_fed_alone() -> None:
-    engine = PartitionEngine(EngineSettings(logs=LogSettings(mode="session")))
-    log = [log_message(random.Random(n), n + 1, START_NS, ["a"]) for n in range(3)]
-    assert engine.feed_together(log) is None
-    assert len(engine) == 0
+def session_messages(seed: int, count: int = 300) -> list[Envelope]:
+    """Small messages of orders, whose steps take several messages, of ordinary lines and of LLM calls."""
+    rng = random.Random(seed)
+    made, now_ns = [], START_NS
+    for n in range(count):
+        now_ns += rng.randrange(0, 200_000_000)
+        orders = telemetry.orders(
+            rng, "a", n, before=n - 5, received_ns=now_ns, faulty=n > 200 and rng.random() < 0.1
+        )
+        payload = orders.payload + telemetry.logs(rng, "a", events=20, received_ns=now_ns).payload
+        payload += telemetry.chats(rng, "b", conversations=range(n, n + 2), received_ns=now_ns).payload
+        made.append(Envelope("logs", "default", now_ns, payload, n + 1))
+    return made
+
+
+ORDERS = EngineSettings(
+    logs=LogSettings(session_idle_ns=2 * SECOND_NS, sessions_open_max=45, p_value_threshold=0.01),
+    traces=LogSettings(mode="session", session_idle_ns=2 * SECOND_NS),
+    sessions=Sessions.of(attributes=("order.id", "gen_ai.conversation.id")),
+)
+TRACED = EngineSettings(logs=LogSettings(mode="session"))
+
+
+@settings(max_examples=10, deadline=None)
+@given(
+    seed=st.integers(0, 2),
+    cuts=st.lists(st.integers(1, 299), max_size=20, unique=True),
+    told=st.sampled_from([ORDERS, TRACED]),
+)
+def test_runs_change_nothing_for_sessions(seed: int, cuts: list[int], told: EngineSettings) -> None:
+    log = session_messages(seed)
+    alone, together = PartitionEngine(told), PartitionEngine(told)
+    expected = feed_alone(alone, log)
+    found, shared = feed_in_runs(together, log, sorted(cuts))
+    assert sorted(found, key=lambda f: f.seed) == sorted(expected, key=lambda f: f.seed)
+    assert [f.position for f in found] == [f.position for f in expected]
+    assert everything(together) == everything(alone)
+    assert shared > 150
+    if told is ORDERS:
+        assert {f.key.unit for f in expected} == {"session"}
+        assert {s.key.name for s in alone.statuses()} == {"a", "a{unit=session}", "b{unit=session}"}
 
 
 def test_a_run_does_not_pass_a_second_that_an_unread_message_seemed_to_begin() -> None:
