@@ -110,16 +110,12 @@ def orders(
     return Message("logs", request.SerializeToString(), received_ns)
 
 
-def chats(rng: random.Random, service: str, *, conversations: Iterable[int], received_ns: int) -> Message:
+def chats(service: str, *, conversations: Iterable[int], received_ns: int) -> Message:
     """A message of GenAI log records, three of each conversation."""
     request = ExportLogsServiceRequest()
     block = request.resource_logs.add(resource=resource(service)).scope_logs.add()
     for conversation in conversations:
-        for name in (
-            "gen_ai.user.message",
-            rng.choice(["gen_ai.tool.message"] * 9 + ["gen_ai.x"]),
-            "gen_ai.choice",
-        ):
+        for name in ("gen_ai.user.message", "gen_ai.tool.message", "gen_ai.choice"):
             record = block.log_records.add(time_unix_nano=received_ns, event_name=name)
             record.attributes.add(key="gen_ai.conversation.id").value.string_value = f"chat-{conversation}"
     return Message("logs", request.SerializeToString(), received_ns)

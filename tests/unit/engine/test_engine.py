@@ -112,21 +112,19 @@ def test_a_session_that_misses_its_last_step_is_found_and_blocks_are_judged_as_b
     sessions = [f for f in of_orders if f.key.unit]
     others = [f for f in of_orders if not f.key.unit]
     without = feed(PartitionEngine(STRICT), list(telemetry.story(messages=300)))
-    assert [(f.key, f.verdict) for f in others if f.key.signal != "logs"] == [
-        (f.key, f.verdict) for f in without if f.key.signal != "logs"
-    ]
     # rows of other records stand between a message's rows now, so blocks have other positions
     assert [seen(f) for f in others] == [seen(f) for f in without]
-    faulty = {f"service-{n % 3}-order-{n - 3}-2" for n in range(201, 300) if n % 20 == 15}
-    late = [f for f in sessions if f.position > 600]
-    assert faulty <= {f.verdict.key for f in late}
-    assert len(late) <= len(faulty) + 2
-    for finding in late:
+    # faults of the last 30 seconds are not complete yet
+    assert [f.verdict.key for f in sessions] == [
+        "service-2-order-212-2",
+        "service-1-order-232-2",
+        "service-0-order-252-2",
+    ]
+    for finding in sessions:
         assert finding.key.name == f"{finding.key.service}{{unit=session}}"
         assert finding.trace_ids == ()
-        if finding.verdict.key in faulty:
-            assert finding.verdict.events == 5
-            assert "order closed" in finding.verdict.explanation
+        assert finding.verdict.events == 5
+        assert "it lacks “INFO order closed”" in finding.verdict.explanation
 
 
 def seen(finding: Finding) -> tuple[object, ...]:
@@ -156,8 +154,8 @@ def test_warm_up_of_sessions_is_told_in_sessions(orders: list[telemetry.Message]
     ]
     assert blocks.warm_up.units_needed == 100  # 1/α − 1 scores, and one block more: a window has two
     assert sessions.warm_up.units_needed == 200
-    # those begun 30 seconds ago and before are complete: the first of each service three seconds later
-    assert 30 < sessions.warm_up.units_seen < 60
+    # after 50 seconds those are complete that ended in the first 20: six in three seconds
+    assert sessions.warm_up.units_seen == 30
 
 
 @settings(max_examples=6, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -181,7 +179,8 @@ def test_an_engine_of_other_sessions_learns_line_streams_of_logs_anew(
     ):
         restored = PartitionEngine(chosen)
         restored.restore(states, now_ns=engine.now_ns)
-        assert {s.key.signal for s in restored.statuses() if s.warm_up.phase == "learning"} == learning
+        phases = [(s.key.signal, s.warm_up.phase) for s in restored.statuses() if s.key.signal != "metrics"]
+        assert {signal for signal, phase in phases if phase == "learning"} == learning
 
 
 def test_a_stream_of_sessions_is_another_than_that_of_an_attribute_with_its_name() -> None:
