@@ -6,7 +6,7 @@ A `Story` yields log messages as a collector would append them: (kind, tenant, r
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
@@ -79,6 +79,48 @@ def logs(
     return Message("logs", request.SerializeToString(), received_ns)
 
 
+ORDER_STEPS = (
+    "order received from {n}",
+    "stock reserved at shelf {n}",
+    "payment authorised after {n} ms",
+    "parcel packed by hand {n}",
+    "label printed on device {n}",
+    "order closed",
+)
+
+
+def orders(
+    rng: random.Random, service: str, step: int, *, before: int, received_ns: int, faulty: bool
+) -> Message:
+    """The first half of six orders of this step, then the second half of those of the step `before`.
+
+    The attribute `order.id` names each record's order. With `faulty`, one of the latter is never closed.
+    """
+    request = ExportLogsServiceRequest()
+    block = request.resource_logs.add(resource=resource(service)).scope_logs.add()
+    halves = [(step, half, number) for half in range(3) for number in range(6)]
+    if before >= 0:
+        halves += [(before, half, number) for half in range(3, 6) for number in range(6)]
+    for begun, half, number in halves:
+        if faulty and (half, number) == (5, 2):
+            continue
+        record = block.log_records.add(time_unix_nano=received_ns, severity_number=9)
+        record.body.string_value = line(rng, ORDER_STEPS[half])
+        record.attributes.add(key="order.id").value.string_value = f"{service}-order-{begun}-{number}"
+    return Message("logs", request.SerializeToString(), received_ns)
+
+
+def chats(service: str, *, conversations: Iterable[int], received_ns: int) -> Message:
+    """A message of GenAI log records, three of each conversation."""
+    request = ExportLogsServiceRequest()
+    block = request.resource_logs.add(resource=resource(service)).scope_logs.add()
+    for conversation in conversations:
+        for name in ("gen_ai.user.message", "gen_ai.tool.message", "gen_ai.choice"):
+            record = block.log_records.add(time_unix_nano=received_ns, event_name=name)
+            record.attributes.add(key="gen_ai.conversation.id").value.string_value = f"chat-{conversation}"
+    return Message("logs", request.SerializeToString(), received_ns)
+
+
 def traces(
     rng: random.Random, service: str, *, count: int, received_ns: int, strange: bool = False
 ) -> Message:
@@ -111,18 +153,27 @@ def metrics(rng: random.Random, service: str, *, received_ns: int, level: float 
     return Message("metrics", request.SerializeToString(), received_ns)
 
 
-def story(*, seed: int = 1, messages: int = 360, services: int = 3) -> Iterator[Message]:
+def story(
+    *, seed: int = 1, messages: int = 360, services: int = 3, with_orders: bool = False
+) -> Iterator[Message]:
     """A while of ordinary telemetry of all signals with a few faults near its end.
 
-    Every 20th message from two thirds on is strange, in turn for logs, traces and metrics.
+    Every 20th message from two thirds on is strange, in turn for logs, traces and metrics. With orders, the
+    messages of logs hold those of `orders` as well, and every 20th of them is faulty.
     """
-    rng = random.Random(seed)
+    rng, own = random.Random(seed), random.Random(seed)
     for number in range(messages):
         received_ns = START_NS + number * SECOND_NS
         service = f"service-{number % services}"
         late = number > messages * 2 // 3
         strange = late and number % 20 == 0
-        yield logs(rng, service, events=150, received_ns=received_ns, strange=strange)
+        told = logs(rng, service, events=150, received_ns=received_ns, strange=strange)
+        if with_orders:
+            faulty = late and number % 20 == 15
+            before = number - services
+            more = orders(own, service, number, before=before, received_ns=received_ns, faulty=faulty)
+            told = Message("logs", told.payload + more.payload, received_ns)
+        yield told
         yield traces(rng, service, count=8, received_ns=received_ns, strange=late and number % 20 == 10)
         level = 900.0 if late and number % 20 == 5 else 100.0
         yield metrics(rng, service, received_ns=received_ns, level=level)

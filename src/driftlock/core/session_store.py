@@ -24,6 +24,7 @@ from driftlock.core.session_kernel import CHUNK_IDS, HELD, LISTS, OPEN, OVER, PA
 from driftlock.core.templates import IdArray
 
 _ONE_MORE = kernels.SLOT_BYTES + kernels.KEY_BYTES + kernels.CHUNK_BYTES
+TRACE_KEY_BYTES = 32
 _SLOTS_STEP = 128
 _CHUNKS_STEP = 256
 
@@ -39,6 +40,7 @@ class SessionStore:
             settings.session_events_max, settings.sessions_open_max, settings.sessions_bytes_max
         )
         self._keys: dict[int, bytes] = {}  # of open sessions, by slot
+        self._key_bytes_more = 0  # of keys longer than a trace id: little, so the bound does without it
         self.unkeyed = 0
         self.crowded_out = 0
         self._allocate()
@@ -65,7 +67,7 @@ class SessionStore:
             return 200
         rows = sum(column.nbytes for column in self._rows)
         links = sum(column.nbytes for column in self._links)
-        return int(rows + links) + kernels.KEY_BYTES * len(self._keys)
+        return int(rows + links) + kernels.KEY_BYTES * len(self._keys) + self._key_bytes_more
 
     def add(
         self, ids: IdArray, keys: Sequence[bytes], positions: Int64s, times: Int64s, *, now_ns: int
@@ -94,7 +96,7 @@ class SessionStore:
                 opened,
             )
             for slot, event in opened[:rows].tolist():
-                self._keys[slot] = keys[event]
+                self._keep_key(slot, keys[event])
             if why == kernels.FULL:
                 slot = int(self._links.ends[2 * OPEN + 1])
                 units = self._units(np.array([slot], np.int32))
@@ -198,7 +200,7 @@ class SessionStore:
     def _closed(self, slots: IdArray) -> Units:
         units = self._units(slots)
         for slot in slots.tolist():
-            del self._keys[slot]
+            self._drop_key(slot)
             kernels.unlink(self._rows, self._links, slot)
             kernels.link(self._rows, self._links, slot, PAUSED)
         self._rows.known[slots] = self._rows.events[slots]
@@ -208,7 +210,7 @@ class SessionStore:
         s = self._rows
         sizes = s.events[slots].astype(np.int64)
         return Units(
-            [self._keys[slot][:SESSION_KEY_BYTES_MAX].decode("utf-8", "replace") for slot in slots.tolist()],
+            [self._keys[slot].decode("utf-8", "replace") for slot in slots.tolist()],
             self._gathered(slots),
             np.concatenate([[0], np.cumsum(sizes)]),
             s.first[slots],
@@ -223,7 +225,14 @@ class SessionStore:
 
     def _drop(self, slot: int) -> None:
         kernels.drop(self._rows, self._links, slot)
-        self._keys.pop(slot, None)
+        self._drop_key(slot)
+
+    def _keep_key(self, slot: int, key: bytes) -> None:
+        self._keys[slot] = key[:SESSION_KEY_BYTES_MAX]
+        self._key_bytes_more += max(0, len(self._keys[slot]) - TRACE_KEY_BYTES)
+
+    def _drop_key(self, slot: int) -> None:
+        self._key_bytes_more -= max(0, len(self._keys.pop(slot, b"")) - TRACE_KEY_BYTES)
 
     def _grow_rows(self, more: int) -> None:
         held = len(self._rows.key)
@@ -267,7 +276,7 @@ class SessionStore:
         """Takes over a state made by `state`."""
         (self.unkeyed, self.crowded_out), *held_sessions = state
         self._allocate()
-        self._keys = {}
+        self._keys, self._key_bytes_more = {}, 0
         if held_sessions:
             self._load_sessions(*held_sessions)
 
@@ -283,7 +292,8 @@ class SessionStore:
         )
         for name in _STORED:
             getattr(self._rows, name)[:held] = values[name]
-        self._keys = dict(enumerate(keys))
+        for slot, key in enumerate(keys):
+            self._keep_key(slot, key)
 
 
 _STORED = (

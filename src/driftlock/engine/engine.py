@@ -9,16 +9,16 @@ from __future__ import annotations
 
 import uuid
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from itertools import accumulate
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from driftlock.core.log_stream import LogSettings
 from driftlock.core.verdict import Phase, Verdict, WarmUp
+from driftlock.engine.batches import Rows, decode, rows_by_stream, unit_keys
 from driftlock.engine.finding import Finding
 from driftlock.engine.metrics import MetricSeries
 from driftlock.engine.refresh import RefreshMark, RefreshStatus, parse_refresh
@@ -32,10 +32,8 @@ from driftlock.engine.registry import (
 from driftlock.engine.runs import ROW_BITS, Message, Origins, second_of
 from driftlock.engine.settings import EngineSettings
 from driftlock.engine.tally import HourTally
-from driftlock.signals.batch import LogBatch, PointBatch, Signal, SpanBatch, StreamKey
-from driftlock.signals.logs import decode_logs, decode_logs_together
-from driftlock.signals.points import decode_points
-from driftlock.signals.spans import decode_spans
+from driftlock.signals.batch import LogBatch, PointBatch, Signal, SpanBatch, StreamKey, StreamUnit
+from driftlock.signals.logs import decode_logs_together
 
 BANK_ID = uuid.UUID("00000000-0000-8000-8000-000000000001")
 """The checkpoint row that holds a partition's metric series, and what names them."""
@@ -72,12 +70,8 @@ class PartitionEngine:
     """The streams of one partition. Not thread-safe: one owner feeds it, message by message, in order."""
 
     def __init__(self, settings: EngineSettings) -> None:
-        form = settings.masking.version
-        self._settings = replace(
-            settings,
-            logs=replace(settings.logs, form=form),
-            traces=replace(settings.traces, form=form),
-        )
+        self._settings = settings
+        self._lines = _line_settings(settings)
         self._registry = StreamRegistry(settings.streams_max)
         self._metrics = MetricSeries(settings.series)
         self._tally = HourTally()
@@ -121,7 +115,7 @@ class PartitionEngine:
         not OTLP, or no refresh; the engine's state is then as it was before.
         """
         wish = parse_refresh(payload) if kind == "refresh" else None
-        batch = _decode(kind, payload, tenant, self._settings)
+        batch = decode(kind, payload, tenant, self._settings)
         findings = self._move_clock(received_ns, position)
         if isinstance(batch, PointBatch):
             findings += self._feed_points(batch, position)
@@ -167,14 +161,15 @@ class PartitionEngine:
     def feed_together(self, run: Sequence[Message]) -> list[Finding] | None:
         """Takes a run (see `runs`) at once, with the same outcome as one message after another.
 
-        None, and nothing has changed, when that cannot be promised: a message is not of the usual form, a
-        stream is cut into sessions, or the bound on streams may be reached midway.
+        None, and nothing has changed, when that cannot be promised: a message is not of the usual form, or
+        the bound on streams may be reached midway.
         """
         found = decode_logs_together(
             [message.payload for message in run],
             tenant=run[0].tenant,
             attributes=self._settings.attributes,
             masking=self._settings.masking,
+            sessions=self._settings.sessions,
         )
         times = list(accumulate((m.received_ns for m in run), max, initial=self._now_ns))[1:]
         if (
@@ -191,11 +186,7 @@ class PartitionEngine:
 
     def _may_share_a_run(self, batch: LogBatch) -> bool:
         known = sum(self._registry.get(key) is not None for key in batch.keys)
-        return (
-            self._settings.logs.mode == "block"
-            and all(key.signal == "logs" for key in batch.keys)
-            and len(self._registry) + len(batch.keys) - known <= self._settings.streams_max
-        )
+        return len(self._registry) + len(batch.keys) - known <= self._settings.streams_max
 
     def _move_clock(self, received_ns: int, position: int) -> list[Finding]:
         previous, self._now_ns = self._now_ns, max(self._now_ns, received_ns)
@@ -213,42 +204,58 @@ class PartitionEngine:
         findings: list[Finding] = []
         streams = [
             (origins.last_active(rows), batch.keys[index], rows)
-            for index, rows in _rows_by_stream(batch.stream, len(batch.keys))
+            for index, rows in rows_by_stream(batch.stream, len(batch.keys))
         ]
         for active, key, rows in sorted(streams, key=lambda stream: stream[0]):
-            settings = self._line_settings(key.signal)
-            assert settings is not None
-            position, received_ns = origins.message_of(active)
+            _, received_ns = origins.message_of(active)
             entry = self._registry.touch(
-                key, settings=settings, events=len(rows), now_ns=received_ns, active=active
+                key,
+                settings=self._lines[key.signal, key.unit],
+                events=len(rows),
+                now_ns=received_ns,
+                active=active,
             )
             if entry is None or entry.detector is None:
                 continue
-            sessions = _trace_keys(batch.trace_id, rows) if settings.mode == "session" else None
-            verdicts = entry.detector.add(
-                batch.template[rows],
-                batch.canonical.buffer,
-                batch.canonical.offsets[:-1][rows],
-                batch.canonical.offsets[1:][rows],
-                batch.time_ns[rows],
-                origins.positions[rows],
-                sessions=sessions,
-                now_ns=second_of(self._now_ns),
-            )
+            findings += self._feed_stream(entry, batch, rows, origins)
             self._registry.changed(entry)
             self._note_sessions(entry)
-            for verdict in verdicts:
-                # a block is complete with its last event; a session may be by another's, in the one message
-                place = origins.message_of(verdict.last) if sessions is None else (position, received_ns)
-                findings += self._alarms(entry, [verdict], *place)
             self.events[key.signal] += len(rows)
         return sorted(findings, key=lambda finding: finding.position)
+
+    def _feed_stream(
+        self, entry: StreamEntry, batch: LogBatch | SpanBatch, rows: Rows, origins: Origins
+    ) -> list[Finding]:
+        """The findings of one stream's rows.
+
+        Sessions are fed message by message: a verdict does not tell which message completed its session, for
+        that may have come with an event of another one, which needed the room.
+        """
+        assert entry.detector is not None
+        findings: list[Finding] = []
+        of_sessions = self._lines[entry.key.signal, entry.key.unit].mode == "session"
+        for part in origins.parts(rows) if of_sessions else (rows,):
+            verdicts = entry.detector.add(
+                batch.template[part],
+                batch.canonical.buffer,
+                batch.canonical.offsets[:-1][part],
+                batch.canonical.offsets[1:][part],
+                batch.time_ns[part],
+                origins.positions[part],
+                sessions=unit_keys(batch, entry.key, part) if of_sessions else None,
+                now_ns=second_of(self._now_ns),
+            )
+            for verdict in verdicts:
+                # a block is complete with its last event
+                place = int(origins.positions[part[-1]]) if of_sessions else verdict.last
+                findings += self._alarms(entry, [verdict], *origins.message_of(place))
+        return findings
 
     def _feed_points(self, batch: PointBatch, position: int) -> list[Finding]:
         self.skipped_points += batch.skipped
         admitted = np.zeros(len(batch.keys), np.bool_)
         base = position << ROW_BITS
-        for index, rows in _rows_by_stream(batch.stream, len(batch.keys)):
+        for index, rows in rows_by_stream(batch.stream, len(batch.keys)):
             entry = self._registry.touch(
                 batch.keys[index], settings=None, events=len(rows), now_ns=self._now_ns, active=base + index
             )
@@ -273,10 +280,9 @@ class PartitionEngine:
             entry.findings += 1
         return found
 
-    def _line_settings(self, signal: Signal) -> LogSettings | None:
-        if signal == "metrics":
-            return None
-        return self._settings.logs if signal == "logs" else self._settings.traces
+    def _settings_of(self, key: StreamKey) -> LogSettings | None:
+        """The settings of a line stream; None for metrics."""
+        return self._lines.get((key.signal, key.unit))
 
     def _sweep(self, position: int) -> list[Finding]:
         """Lets the clock close idle sessions, once a second of log time, in order of stream activity."""
@@ -350,7 +356,7 @@ class PartitionEngine:
             elif state.kind == "tally":
                 self._tally.load(state.data)
             else:
-                entries.append(load_entry(state.data, self._line_settings))
+                entries.append(load_entry(state.data, self._settings_of))
         self._registry.restore(entries)
         for entry in entries:
             self._note_sessions(entry)
@@ -359,7 +365,7 @@ class PartitionEngine:
         """What people are told of the streams (of those given, or of all)."""
         wanted = None if stream_ids is None else set(stream_ids)
         return [
-            _status(e, self._line_settings(e.key.signal))
+            _status(e, self._settings_of(e.key))
             for e in self._registry
             if wanted is None or e.key.id in wanted
         ]
@@ -372,21 +378,26 @@ class PartitionEngine:
         return entry.detector.baseline_ref, entry.detector.baseline_bytes()
 
 
-def _decode(
-    kind: str, payload: bytes, tenant: str, settings: EngineSettings
-) -> LogBatch | SpanBatch | PointBatch | None:
-    attributes, masking = settings.attributes, settings.masking
-    if kind == "logs":
-        return decode_logs(payload, tenant=tenant, attributes=attributes, masking=masking)
-    if kind == "traces":
-        return decode_spans(payload, tenant=tenant, attributes=attributes, masking=masking)
-    if kind == "metrics":
-        return decode_points(payload, tenant=tenant, attributes=attributes, redact=masking.redact)
-    return None
+def _line_settings(settings: EngineSettings) -> dict[tuple[Signal, StreamUnit], LogSettings]:
+    """The settings of each kind of line streams, with the form of their lines.
+
+    Which events are in a stream of log records or LLM calls depends on what names sessions, so that is part
+    of their form.
+    """
+    form = settings.masking.version
+    keyed = form + settings.sessions.version
+    logs, llm = replace(settings.logs, form=keyed), replace(settings.traces, form=keyed)
+    return {
+        ("logs", ""): logs,
+        ("logs", "session"): replace(logs, mode="session"),
+        ("traces", ""): replace(settings.traces, form=form),
+        ("llm", ""): llm,
+        ("llm", "session"): llm,
+    }
 
 
 def _trace_ids(key: StreamKey, verdict: Verdict) -> tuple[str, ...]:
-    return (verdict.key,) if key.signal in ("traces", "llm") else ()
+    return (verdict.key,) if key.signal in ("traces", "llm") and not key.unit else ()
 
 
 def _status(entry: StreamEntry, settings: LogSettings | None) -> StreamStatus:
@@ -407,25 +418,3 @@ def _status(entry: StreamEntry, settings: LogSettings | None) -> StreamStatus:
         replace(detector.warm_up, units_needed=needed),
         detector.baseline_ref,
     )
-
-
-def _rows_by_stream(
-    stream: npt.NDArray[np.int32], streams: int
-) -> Iterator[tuple[int, npt.NDArray[np.int64]]]:
-    """For each stream that occurs, in the order of `keys`, its row numbers in order."""
-    if not len(stream):
-        return
-    if streams == 1:
-        yield 0, np.arange(len(stream), dtype=np.int64)
-        return
-    order = np.argsort(stream, kind="stable")
-    bounds = np.searchsorted(stream[order], np.arange(streams + 1))
-    for index in range(streams):
-        if bounds[index] < bounds[index + 1]:
-            yield index, order[bounds[index] : bounds[index + 1]]
-
-
-def _trace_keys(trace_id: npt.NDArray[np.uint8], rows: npt.NDArray[np.int64]) -> Sequence[bytes]:
-    """The trace id of each row in hex, the key of its unit."""
-    digits = trace_id[rows].tobytes().hex().encode()
-    return [digits[i : i + 32] for i in range(0, len(digits), 32)]

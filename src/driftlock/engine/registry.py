@@ -17,7 +17,7 @@ import msgspec
 
 from driftlock.core.log_stream import LogSettings, LogStream
 from driftlock.engine.refresh import RefreshMark
-from driftlock.signals.batch import Signal, StreamKey
+from driftlock.signals.batch import Signal, StreamKey, StreamUnit
 
 SERIES_SETTLED_EVENTS = 1_000
 
@@ -150,7 +150,7 @@ class StoredStream(msgspec.Struct, frozen=True):
     """A stream entry as a checkpoint holds it."""
 
     tenant: str
-    signal: str
+    signal: Signal
     service: str
     attributes: list[tuple[str, str]]
     events: int
@@ -159,6 +159,7 @@ class StoredStream(msgspec.Struct, frozen=True):
     findings: int
     detector: bytes | None
     refresh: RefreshMark | None = None
+    unit: StreamUnit = ""
 
 
 def dump_entry(entry: StreamEntry) -> bytes:
@@ -177,15 +178,16 @@ def dump_entry(entry: StreamEntry) -> bytes:
             entry.findings,
             detector,
             entry.refresh,
+            key.unit,
         )
     )
 
 
-def load_entry(data: bytes, settings_of: Callable[[Signal], LogSettings | None]) -> StreamEntry:
-    """The inverse of `dump_entry`; `settings_of(signal)` gives the log settings or None for metrics."""
+def load_entry(data: bytes, settings_of: Callable[[StreamKey], LogSettings | None]) -> StreamEntry:
+    """The inverse of `dump_entry`; `settings_of(key)` gives the log settings or None for metrics."""
     stored = msgspec.msgpack.decode(data, type=StoredStream)
-    key = StreamKey(stored.tenant, stored.signal, stored.service, tuple(stored.attributes))  # type: ignore[arg-type]
-    settings = settings_of(key.signal)
+    key = StreamKey(stored.tenant, stored.signal, stored.service, tuple(stored.attributes), stored.unit)
+    settings = settings_of(key)
     detector = None
     if stored.detector is not None and settings is not None:
         detector = LogStream.restore(settings, stored.detector)

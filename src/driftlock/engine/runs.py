@@ -66,6 +66,11 @@ class Origins:
         message = places[-1] >> ROW_BITS << ROW_BITS
         return int(places[np.searchsorted(places, message)])
 
+    def parts(self, rows: npt.NDArray[np.int64]) -> Iterator[npt.NDArray[np.int64]]:
+        """A stream's rows, message by message."""
+        cuts = np.flatnonzero(np.diff(self.positions[rows] >> ROW_BITS)) + 1
+        yield from np.split(rows, cuts)
+
     def message_of(self, place: int) -> tuple[int, int]:
         """Position and time of the message that an event came with."""
         position = place >> ROW_BITS

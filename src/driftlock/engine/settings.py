@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from driftlock.core.log_stream import LogSettings
 from driftlock.core.series import SeriesSettings
 from driftlock.signals.masking import DEFAULT_MASKING, Masking
+from driftlock.signals.sessions import DEFAULT_SESSIONS, Sessions
 
 STREAMS_PER_PARTITION_MAX = 2_048
 SWEEP_NS = 1_000_000_000
@@ -20,6 +21,8 @@ class EngineSettings:
     `attributes` are the resource attributes that split streams beside `service.name`. `logs` holds for log
     streams (blocks), `traces` for spans and LLM calls (a unit is a trace), `series` for metrics.
     `masking` is done to lines and names before anything is learned, and names the form of line streams.
+    `sessions` tells which log records and LLM calls belong to a session; the streams of sessions of logs have
+    the settings `logs` in mode "session".
     """
 
     attributes: tuple[str, ...] = ()
@@ -27,5 +30,6 @@ class EngineSettings:
     traces: LogSettings = field(default_factory=lambda: LogSettings(mode="session"))
     series: SeriesSettings = field(default_factory=SeriesSettings)
     masking: Masking = DEFAULT_MASKING
+    sessions: Sessions = DEFAULT_SESSIONS
     streams_max: int = STREAMS_PER_PARTITION_MAX
     config_version: int = 1

@@ -92,6 +92,7 @@ def _detector(settings: Settings, stop: asyncio.Event) -> Coroutine[Any, Any, No
     from driftlock.engine.settings import EngineSettings
     from driftlock.runtime.kernels import compiled_kernels
     from driftlock.signals.masking import Masking
+    from driftlock.signals.sessions import Sessions
 
     compiled_kernels()
     alerting = settings.alerting
@@ -116,6 +117,7 @@ def _detector(settings: Settings, stop: asyncio.Event) -> Coroutine[Any, Any, No
                 series_max=max(1, settings.series_max // settings.partitions),
             ),
             masking=Masking.of(mask=settings.mask, redact=settings.redact),
+            sessions=Sessions.of(attributes=settings.session_attributes, pattern=settings.session_pattern),
             streams_max=max(1, settings.streams_max // settings.partitions),
         ),
         partitions=settings.partitions,

@@ -21,6 +21,7 @@ from cyclopts.validators import Number
 from driftlock.core.profiles import Profile, ProfileName, chosen
 from driftlock.errors import UsageError
 from driftlock.runtime.datafolder import FREE_BYTES_MIN, default_data_dir
+from driftlock.signals.log_text import CONVERSATION
 from driftlock.signals.redaction import CLASSES, checked_classes
 
 PREFIX = "DRIFTLOCK_"
@@ -135,6 +136,26 @@ class Settings:
             negative=(),
         ),
     ] = ()
+    session_attributes: Annotated[
+        tuple[str, ...],
+        _option(
+            _DETECTION,
+            "Attributes that name the session of a log record or LLM call, separated by commas; the first "
+            "that is there counts, on the record before its resource. none for none. A change makes log and "
+            "LLM streams learn anew.",
+            converter=_names,
+            n_tokens=1,
+            negative=(),
+        ),
+    ] = (CONVERSATION,)
+    session_pattern: Annotated[
+        str,
+        _option(
+            _DETECTION,
+            "A regex whose first group, else whole match, in the body of a log record names its session, "
+            "where no attribute does. In the syntax of Rust's regex crate.",
+        ),
+    ] = ""
     mask: Annotated[
         tuple[str, ...],
         _option(
@@ -303,6 +324,10 @@ class Settings:
             from driftlock.signals.patterns import parse_patterns  # late: nothing else needs polars here
 
             parse_patterns(self.mask)
+        if self.session_pattern or self.session_attributes != DEFAULTS.session_attributes:
+            from driftlock.signals.sessions import Sessions  # late, as above
+
+            Sessions.of(attributes=self.session_attributes, pattern=self.session_pattern)
         if self.inflight_bytes_max < self.request_bytes_max:
             raise UsageError("inflight_bytes_max must be at least request_bytes_max.")
         if self.dev_api_key is not None and not is_loopback(self.host):
@@ -316,6 +341,7 @@ class Settings:
         values = {field.name: getattr(self, field.name) for field in fields(self)}
         values["mask"] = "\n".join(self.mask)
         values["redact"] = self.redact or ("none",)
+        values["session_attributes"] = self.session_attributes or ("none",)
         return {environment_name(name): _text(v) for name, v in values.items() if v not in (None, (), "")}
 
 

@@ -9,29 +9,37 @@ from __future__ import annotations
 import hashlib
 import uuid
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 
 Signal = Literal["logs", "metrics", "traces", "llm"]
+StreamUnit = Literal["", "session"]
 SIGNALS: tuple[Signal, ...] = ("logs", "metrics", "traces", "llm")
 
 
 @dataclass(frozen=True, slots=True)
 class StreamKey:
-    """What the events of a stream share. `attributes` are the configured resource attributes, sorted."""
+    """What the events of a stream share. `attributes` are the configured resource attributes, sorted.
+
+    `unit` is "session" where a session key groups the events; else they are cut into what is usual for the
+    signal, traces or blocks. Units of two kinds are not alike, so a service's sessions are a stream apart.
+    """
 
     tenant: str
     signal: Signal
     service: str
     attributes: tuple[tuple[str, str], ...] = ()
+    unit: StreamUnit = ""
 
     @property
     def id(self) -> uuid.UUID:
         """A stable UUID (version 8) of the key: BLAKE2b over its length-prefixed parts."""
         parts = [self.tenant, self.signal, self.service, *(p for pair in self.attributes for p in pair)]
+        if self.unit:  # one part more: no attributes make so many
+            parts.append(self.unit)
         digest = hashlib.blake2b(digest_size=16, person=b"driftlock-stream")
         for part in parts:
             raw = part.encode("utf-8", "surrogatepass")
@@ -43,10 +51,16 @@ class StreamKey:
 
     @property
     def name(self) -> str:
-        """What a person reads: `service` or `service{key=value,…}`."""
-        if not self.attributes:
-            return self.service
-        return self.service + "{" + ",".join(f"{k}={v}" for k, v in self.attributes) + "}"
+        """What a person reads: `service` or `service{key=value,…}`, of sessions with `unit=session` last."""
+        told = [f"{k}={v}" for k, v in self.attributes]
+        if self.unit:
+            told.append(f"unit={self.unit}")
+        return f"{self.service}{{{','.join(told)}}}" if told else self.service
+
+    @property
+    def of_sessions(self) -> StreamKey:
+        """The stream of the same events' sessions."""
+        return replace(self, unit="session")
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +82,8 @@ class LogBatch:
     """Log records in canonical form. Times in nanoseconds since 1970, 0 when the record has none.
 
     `canonical` holds one canonical line a record (no newline inside), `template` its 64-bit hash,
-    `trace_id` (n, 16) bytes, zero when absent. `severity` is the OTLP severity number, 0 to 24.
+    `trace_id` (n, 16) bytes, zero when absent. `severity` is the OTLP severity number, 0 to 24. `sessions`
+    has the session key of each record, empty for none; it is empty as a whole where no record has one.
     """
 
     keys: Sequence[StreamKey]
@@ -78,6 +93,7 @@ class LogBatch:
     trace_id: npt.NDArray[np.uint8]
     canonical: Lines
     template: npt.NDArray[np.uint64]
+    sessions: Sequence[bytes] = ()
 
     def __len__(self) -> int:
         return len(self.stream)
@@ -88,6 +104,7 @@ class SpanBatch:
     """Spans (of the signals traces and llm) in canonical form, which ends with a duration bucket.
 
     `duration_ns` is end minus start, never negative. `status` is the OTLP status code (2 is an error).
+    `sessions` as in `LogBatch`.
     """
 
     keys: Sequence[StreamKey]
@@ -98,6 +115,7 @@ class SpanBatch:
     trace_id: npt.NDArray[np.uint8]
     canonical: Lines
     template: npt.NDArray[np.uint64]
+    sessions: Sequence[bytes] = ()
 
     def __len__(self) -> int:
         return len(self.stream)

@@ -48,18 +48,18 @@ def key_parts(resource: Resource, attributes: tuple[str, ...], classes: tuple[st
     return service, tuple((name, found[name]) for name in named)
 
 
-def key_text(text: str, classes: tuple[str, ...] = ()) -> str:
+def key_text(text: str, classes: tuple[str, ...] = (), *, chars_max: int = KEY_TEXT_CHARS_MAX) -> str:
     """`text` without control characters, and no longer than a name may be.
 
     A longer one keeps its beginning and ends with a digest of the whole, so distinct names stay distinct. Of
     such a one, what belongs to the `classes` of redaction goes before the cut: half a key has no form.
     """
     clean = text.translate(_HARMLESS).strip()
-    if len(clean) <= KEY_TEXT_CHARS_MAX:
+    if len(clean) <= chars_max:
         return clean
     digest = hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).hexdigest()
     kept = redact(clean[:REDACTED_CHARS_MAX], classes)
-    return kept[: KEY_TEXT_CHARS_MAX - len(digest) - 1] + "~" + digest
+    return kept[: chars_max - len(digest) - 1] + "~" + digest
 
 
 def partition_of(tenant: str, parts: KeyParts, partitions: int) -> int:
@@ -97,11 +97,12 @@ def stream_key(
     one key is never owned by two partitions.
     """
     service, named = key_parts(resource, attributes, redact)
-    shown = tuple((name, _redacted_value(name, value, redact)) for name, value in named)
+    shown = tuple((name, redacted_value(name, value, redact)) for name, value in named)
     return StreamKey(tenant=tenant, signal=signal, service=redact_name(service, redact), attributes=shown)
 
 
-def _redacted_value(name: str, value: str, redact: tuple[str, ...]) -> str:
+def redacted_value(name: str, value: str, redact: tuple[str, ...]) -> str:
+    """`redact_name` of an attribute's value."""
     # the name of the attribute may be what tells that its value is a secret
     clean = redact_name(f"{name}={value}", redact)
     return value if clean == f"{name}={value}" else clean.partition("=")[2]

@@ -13,10 +13,14 @@ address therefore makes lines that never repeat: take it out at the source.
 What people and models said to each other is never kept, however short: the string values of attributes that
 begin as `PROMPT_KEYS` do read `<text>`, and so do strings in the body of a GenAI record, but for those of
 `BODY_WORDS`, which say what kind of message it is.
+
+An attribute that names sessions is left out: its values say which session, never what happened.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from itertools import islice
 from typing import Any
 
 from driftlock.signals.chars import DELIMITERS
@@ -37,6 +41,7 @@ SEVERITY_NUMBER_MAX = 24
 
 # GenAI conventions of OpenTelemetry (also their older events), OpenLLMetry, OpenInference, Vercel's AI SDK.
 GENAI_PREFIX = "gen_ai."
+CONVERSATION = "gen_ai.conversation.id"
 PROMPT_KEYS = (
     b"gen_ai.prompt",
     b"gen_ai.completion",
@@ -77,13 +82,13 @@ _CHUNK_ENDS = frozenset((*DELIMITERS, *range(33), 127))
 LIST, MAP, TEXT, BYTES, NUMBER, CUT = b"<list>", b"<map>", b"<text>", b"<bytes>", b"<num>", b"<cut>"
 
 
-def record_line(record: Any) -> bytes:
-    """The raw line of an OTLP log record."""
+def record_line(record: Any, *, without: tuple[str, ...] = ()) -> bytes:
+    """The raw line of an OTLP log record, without the attributes named in `without`."""
     head = [
         severity_text(record.severity_number, record.severity_text.encode()),
         record.event_name.encode()[:EVENT_BYTES_MAX],
         body_text(record.body, genai=is_genai(record)),
-        attributes_text(record.attributes),
+        attributes_text(item for item in record.attributes if item.key not in without),
     ]
     return b" ".join(part for part in head if part)
 
@@ -117,9 +122,9 @@ def cut(text: bytes, size_max: int) -> bytes:
     return text[:end]
 
 
-def attributes_text(attributes: Any) -> bytes:
+def attributes_text(attributes: Iterable[Any]) -> bytes:
     """` `-separated `key=value`, sorted by key and bounded."""
-    pairs = [(item.key.encode(), item.value) for item in list(attributes)[:ATTRIBUTES_MAX]]
+    pairs = [(item.key.encode(), item.value) for item in islice(attributes, ATTRIBUTES_MAX)]
     parts: list[bytes] = []
     size = 0
     for key, value in sorted(pairs, key=lambda pair: pair[0]):

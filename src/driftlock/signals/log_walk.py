@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from driftlock.signals import chars, log_compose, log_text, scanner, wire
+from driftlock.signals import chars, log_compose, log_session, log_text, scanner, wire
 from driftlock.signals import clean as cleaning
 from driftlock.signals.kernel import entry, inner, pointer, sources
 from driftlock.signals.log_compose import (
@@ -38,6 +38,7 @@ from driftlock.signals.log_compose import (
     piece,
     write_word,
 )
+from driftlock.signals.log_session import LENGTH_BITS, SESSION_KIND, SESSION_NAME, names_session
 from driftlock.signals.wire import (
     BAD,
     FIXED32,
@@ -117,14 +118,15 @@ def _count_records(b, k, e):  # type: ignore[no-untyped-def]
 
 def _walk(made_of: int) -> Any:
     @entry
-    def walk_logs(payload, resources, owner, time_ns, severity, trace_id, genai, text_array, offsets):  # type: ignore[no-untyped-def]
+    def walk_logs(payload, resources, columns, wanted, text_array, offsets):  # type: ignore[no-untyped-def]
         """Fill the columns. 0 when done, 1 when the protobuf library must still validate, -1 on giving up.
 
-        `resources` (r, 2) are the bytes of each Resource; the others have one row a record. The raw line of
-        record i is `text[offsets[i]:offsets[i + 1]]`.
+        `resources` (r, 2) are the bytes of each Resource; the columns have one row a record. The raw line of
+        record i is `text[offsets[i]:offsets[i + 1]]`; `wanted` are the attributes that name sessions.
         """
         assert made_of >= 0  # closed over, so that the cache knows which sources made the kernel
         b, text = pointer(payload), pointer(text_array)
+        sought = (pointer(wanted.names), pointer(wanted.bounds), len(wanted.bounds) - 1, wanted.lengths)
         table = np.empty((log_text.ATTRIBUTES_MAX, 5), dtype=np.int64)
         k, e = NIL, np.int64(len(payload))
         row = number = NIL
@@ -160,11 +162,8 @@ def _walk(made_of: int) -> Any:
                         start,
                         number,
                         row,
-                        owner,
-                        time_ns,
-                        severity,
-                        trace_id,
-                        genai,
+                        columns,
+                        sought,
                         table,
                         text,
                         offsets,
@@ -178,12 +177,12 @@ def _walk(made_of: int) -> Any:
     return walk_logs
 
 
-MADE_OF = (chars, cleaning, log_compose, log_text, scanner, wire)
+MADE_OF = (chars, cleaning, log_compose, log_session, log_text, scanner, wire)
 walk_logs = _walk(sources(*MADE_OF))
 
 
 @inner
-def _scope(b, k, e, number, row, owner, time_ns, severity, trace_id, genai, table, text, offsets):  # type: ignore[no-untyped-def]
+def _scope(b, k, e, number, row, columns, sought, table, text, offsets):  # type: ignore[no-untyped-def]
     validate = NIL
     scope = schema = False
     while k < e:
@@ -206,13 +205,11 @@ def _scope(b, k, e, number, row, owner, time_ns, severity, trace_id, genai, tabl
                 return BAD, row
             schema = True
         else:
-            found, size = _record(
-                b, inside, k, row, time_ns, severity, trace_id, genai, table, text, offsets[row]
-            )
+            found, size = _record(b, inside, k, row, columns, sought, table, text, offsets[row])
             if found < 0:
                 return BAD, row
             validate |= found
-            owner[row] = number
+            columns.owner[row] = number
             row += 1
             offsets[row] = size
     return validate, row
@@ -241,7 +238,7 @@ def _instrumentation(b, k, e):  # type: ignore[no-untyped-def]
 
 
 @inner
-def _record(b, k, e, row, time_ns, severity, trace_id, genai, table, text, o):  # type: ignore[no-untyped-def]
+def _record(b, k, e, row, columns, sought, table, text, o):  # type: ignore[no-untyped-def]
     """Read one LogRecord into row; whether to validate, and where its raw line ends."""
     time = observed = level = NIL
     name = name_end = event = event_end = trace = trace_end = NIL
@@ -250,6 +247,8 @@ def _record(b, k, e, row, time_ns, severity, trace_id, genai, table, text, o):  
     bodies = False
     told = False
     validate = NIL
+    session = columns.session
+    session[row, SESSION_KIND], session[row, SESSION_NAME] = ABSENT, sought[2]
     while k < e:
         field, wire, k = tag(b, k, e)
         if k < 0 or not _wire_fits(field, wire):
@@ -281,28 +280,34 @@ def _record(b, k, e, row, time_ns, severity, trace_id, genai, table, text, o):  
             if kind < 0 or kind in (ARRAY, MAP):
                 return BAD, o
         elif field == 6:
-            found = _key_value(b, start, k, table, min(count, ATTRIBUTES_MAX - 1), count < ATTRIBUTES_MAX)
+            place = min(count, ATTRIBUTES_MAX - 1)
+            found = _key_value(b, start, k, table, place, count < ATTRIBUTES_MAX, sought[3])
             if found < 0:
                 return BAD, o
             validate |= found & 1
             told |= found & 2 != 0
             count += 1
+            if found & 4 and _names_session(b, start, k, sought, session, row):
+                count -= 1  # no part of the line: the next attribute takes its place
         elif field == 9:
             trace, trace_end = start, k
-    time_ns[row] = max(time, NIL) or max(observed, NIL)
+    columns.time_ns[row] = max(time, NIL) or max(observed, NIL)
     number = np.int64(np.int32(level))
     number = number if 1 <= number <= SEVERITY_NUMBER_MAX else NIL
-    severity[row] = number
+    columns.severity[row] = number
     for i in range(16):
-        trace_id[row, i] = b[trace + i] if trace_end - trace == 16 else 0
-    genai[row] = told or _is_genai(b, event, event_end)
+        columns.trace_id[row, i] = b[trace + i] if trace_end - trace == 16 else 0
+    genai = columns.genai[row] = told or _is_genai(b, event, event_end)
     begin = o
     if number:
         o = write_word(text, o, SEVERITY_WORDS, (number - 1) >> 2)
     else:
         o = piece(b, name, name_end, SEVERITY_MAX, text, o, begin)
     o = piece(b, event, event_end, EVENT_MAX, text, o, begin)
-    o = body_text(b, kind, body, body_end, genai[row], text, o, begin)
+    before = o + (o > begin)
+    o = body_text(b, kind, body, body_end, genai, text, o, begin)
+    if len(columns.body):
+        columns.body[row, 0], columns.body[row, 1] = min(before, o), o
     return validate, attributes_text(b, table, min(count, ATTRIBUTES_MAX), text, o, begin)
 
 
@@ -342,8 +347,8 @@ def _any_value(b, k, e):  # type: ignore[no-untyped-def]
 
 
 @inner
-def _key_value(b, k, e, table, row, keep):  # type: ignore[no-untyped-def]
-    """Read a KeyValue; bits 1: validate, 2: of the GenAI conventions; -1 on giving up."""
+def _key_value(b, k, e, table, row, keep, lengths):  # type: ignore[no-untyped-def]
+    """Read a KeyValue; bits 1: validate, 2: of the GenAI conventions, 4: may be wanted; -1 on giving up."""
     key = key_end = value = value_end = NIL
     kind = ABSENT
     keys = values = False
@@ -374,7 +379,24 @@ def _key_value(b, k, e, table, row, keep):  # type: ignore[no-untyped-def]
         found |= 1
     if _is_genai(b, key, key_end):
         found |= 2
+    if (lengths >> min(key_end - key, LENGTH_BITS)) & 1:
+        found |= 4
     return found
+
+
+@inner
+def _names_session(b, k, e, sought, session, row):  # type: ignore[no-untyped-def]
+    """Whether a KeyValue that was read before has a key that is wanted; what its value names is told."""
+    key = key_end = value = value_end = NIL
+    kind = ABSENT
+    while k < e:
+        field, _, k = tag(b, k, e)
+        start, k = span(b, k, e)
+        if field == 1:
+            key, key_end = start, k
+        else:
+            kind, value, value_end = _any_value(b, start, k)
+    return names_session(b, key, key_end, kind, value, value_end, sought, session, row)
 
 
 @inner

@@ -20,26 +20,42 @@ from driftlock.signals.batch import LogBatch, Signal
 from driftlock.signals.canonical import hash_lines
 from driftlock.signals.kernel import readonly
 from driftlock.signals.keys import KeyTable, resource_key, stream_key
-from driftlock.signals.log_text import SEVERITY_NUMBER_MAX, is_genai, record_line
+from driftlock.signals.log_columns import TRACE_ID_BYTES, Columns
+from driftlock.signals.log_compose import INT, STRING
+from driftlock.signals.log_session import SESSION_KIND, wanted
+from driftlock.signals.log_text import SEVERITY_NUMBER_MAX, body_text, is_genai, record_line
 from driftlock.signals.log_walk import TEXT_GROWTH_MAX, TEXT_SLACK_BYTES, count_logs, walk_logs
 from driftlock.signals.masking import DEFAULT_MASKING, Masking
+from driftlock.signals.sessions import (
+    DEFAULT_SESSIONS,
+    Sessions,
+    attribute_key,
+    body_keys,
+    encoded,
+    resource_attribute_key,
+    session_key,
+)
 
 TIME_NS_MAX = 2**63 - 1
-TRACE_ID_BYTES = 16
 
 
 def decode_logs(
-    payload: bytes, *, tenant: str, attributes: tuple[str, ...], masking: Masking = DEFAULT_MASKING
+    payload: bytes,
+    *,
+    tenant: str,
+    attributes: tuple[str, ...],
+    masking: Masking = DEFAULT_MASKING,
+    sessions: Sessions = DEFAULT_SESSIONS,
 ) -> LogBatch:
     """The log records of an ExportLogsServiceRequest, in order.
 
     A line reads `SEVERITY event_name body key=value …`, masked. A record's time is its own, else the
     observed one, else 0 (also for times after the year 2262). Records of the GenAI conventions (an event
-    name or an attribute that begins with `gen_ai.`) belong to the stream of the signal `llm`. Raises
-    `MalformedTelemetryError`.
+    name or an attribute that begins with `gen_ai.`) belong to the stream of the signal `llm`. Records with a
+    session key (see `sessions.py`) belong to a stream of their own. Raises `MalformedTelemetryError`.
     """
-    batch = _walked(payload, tenant, attributes, masking)
-    return _parsed(payload, tenant, attributes, masking) if batch is None else batch
+    batch = _walked(payload, tenant, attributes, masking, sessions)
+    return _parsed(payload, tenant, attributes, masking, sessions) if batch is None else batch
 
 
 def decode_logs_together(
@@ -48,6 +64,7 @@ def decode_logs_together(
     tenant: str,
     attributes: tuple[str, ...],
     masking: Masking = DEFAULT_MASKING,
+    sessions: Sessions = DEFAULT_SESSIONS,
 ) -> tuple[LogBatch, npt.NDArray[np.int64]] | None:
     """Several requests as one batch, in order, and the number of records of each.
 
@@ -58,7 +75,7 @@ def decode_logs_together(
     if any(resources < 0 for resources, _ in counts):
         return None
     try:
-        batch = _walked(b"".join(payloads), tenant, attributes, masking)
+        batch = _walked(b"".join(payloads), tenant, attributes, masking, sessions)
     except MalformedTelemetryError:
         return None
     rows = np.array([records for _, records in counts], dtype=np.int64)
@@ -66,51 +83,86 @@ def decode_logs_together(
 
 
 def _walked(
-    payload: bytes, tenant: str, attributes: tuple[str, ...], masking: Masking = DEFAULT_MASKING
+    payload: bytes,
+    tenant: str,
+    attributes: tuple[str, ...],
+    masking: Masking = DEFAULT_MASKING,
+    sessions: Sessions = DEFAULT_SESSIONS,
 ) -> LogBatch | None:
     raw = readonly(np.frombuffer(payload, dtype=np.uint8))
     resource_count, count = count_logs(raw)
     if resource_count < 0:
         return None
     resources = np.empty((resource_count, 2), dtype=np.int64)
-    owner = np.empty(count, dtype=np.int64)
-    time_ns = np.empty(count, dtype=np.int64)
-    severity = np.empty(count, dtype=np.uint8)
-    trace_id = np.empty((count, TRACE_ID_BYTES), dtype=np.uint8)
-    genai = np.empty(count, dtype=np.bool_)
+    columns = Columns.empty(count, bodies=bool(sessions.pattern))
     # A varint of k bytes has at most 2.2 k digits; the other growth (quotes, `=`, words) is smaller.
     text = np.empty(len(payload) * TEXT_GROWTH_MAX + TEXT_SLACK_BYTES * (count + 1), dtype=np.uint8)
     offsets = np.zeros(count + 1, dtype=np.int64)
-    state = walk_logs(raw, resources, owner, time_ns, severity, trace_id, genai, text, offsets)
+    state = walk_logs(raw, resources, columns, wanted(encoded(sessions.attributes)), text, offsets)
     if state < 0:
         return None
-    filled = np.bincount(owner, minlength=resource_count)
+    filled = np.bincount(columns.owner, minlength=resource_count)
     if state or not filled.all():
         # The walk has not looked into lists, maps, and resources without records.
         _parse(payload)
+    held = [payload[start:end] for start, end in resources.tolist()]
     table = KeyTable()
-    lookup = np.zeros((resource_count, 2), dtype=np.int32)
-    for number, signal in _present(owner, genai, filled):
-        start, end = resources[number]
-        name: Signal = "llm" if signal else "logs"
-        try:
-            key = resource_key(payload[start:end], tenant, name, attributes, masking.redact)
-        except DecodeError:
-            return None
-        lookup[number, signal] = table.index(key)
-    stream = lookup[owner, genai.astype(np.intp)]
+    lookup = np.zeros((resource_count, 4), dtype=np.int32)
+    try:
+        keys = _walked_keys(payload, held, columns, text, sessions, masking.redact)
+        kinds = columns.genai.astype(np.intp)
+        if keys:
+            kinds += 2 * np.array([len(key) > 0 for key in keys])
+        for number, kind in _present(columns.owner, kinds, filled):
+            name: Signal = "llm" if kind & 1 else "logs"
+            key = resource_key(held[number], tenant, name, attributes, masking.redact)
+            lookup[number, kind] = table.index(key.of_sessions if kind & 2 else key)
+    except DecodeError:
+        return None
+    stream = lookup[columns.owner, kinds]
     canonical = masking.canonical(text, offsets[:-1], offsets[1:])
-    return LogBatch(table.keys, stream, time_ns, severity, trace_id, canonical, hash_lines(canonical))
+    fields = (columns.time_ns, columns.severity, columns.trace_id, canonical, hash_lines(canonical))
+    return LogBatch(table.keys, stream, *fields, keys)
+
+
+def _walked_keys(
+    payload: bytes,
+    resources: Sequence[bytes],
+    columns: Columns,
+    text: npt.NDArray[np.uint8],
+    sessions: Sessions,
+    redact: tuple[str, ...],
+) -> Sequence[bytes]:
+    """The session key of each record, by the rules of `sessions.py`; empty as a whole where none has one."""
+    names = sessions.attributes
+    by_resource = [resource_attribute_key(raw, names, redact) for raw in resources] if names else []
+    named = np.flatnonzero(columns.session[:, SESSION_KIND])
+    if not len(named) and not sessions.pattern and not any(by_resource):
+        return ()
+    keys = [by_resource[number] for number in columns.owner.tolist()] if names else [b""] * len(columns.owner)
+    for row, (kind, name, value, end) in zip(named.tolist(), columns.session[named].tolist(), strict=True):
+        if kind == STRING:
+            told = payload[value:end].decode()
+        else:
+            told = str(value) if kind == INT else "true" if value else "false"
+        keys[row] = session_key(names[name], told, redact) or keys[row]
+    if sessions.pattern:
+        open_rows = [row for row, key in enumerate(keys) if not key and not columns.genai[row]]
+        spans = columns.body[open_rows].tolist()
+        found = body_keys([text[a:b].tobytes() for a, b in spans], sessions.pattern, redact)
+        for row, key in zip(open_rows, found, strict=True):
+            keys[row] = key
+    return keys if any(keys) else ()
 
 
 def _present(
-    owner: npt.NDArray[np.int64], genai: npt.NDArray[np.bool_], filled: npt.NDArray[np.int64]
+    owner: npt.NDArray[np.int64], kinds: npt.NDArray[np.intp], filled: npt.NDArray[np.int64]
 ) -> list[tuple[int, int]]:
-    """The pairs of resource and GenAI flag that occur, in order of first appearance."""
-    if not genai.any():
+    """The pairs of resource and kind (bits 1: GenAI, 2: of a session) that occur, as they first appear."""
+    if not kinds.any():
         return [(int(number), 0) for number in np.flatnonzero(filled)]
-    distinct, first = np.unique(owner * 2 + genai, return_index=True)
-    return [divmod(int(code), 2) for code in distinct[np.argsort(first)]]
+    distinct, first = np.unique(owner * 4 + kinds, return_index=True)
+    return [divmod(int(code), 4) for code in distinct[np.argsort(first)]]
 
 
 def _parse(payload: bytes) -> Any:
@@ -121,20 +173,28 @@ def _parse(payload: bytes) -> Any:
 
 
 def _parsed(
-    payload: bytes, tenant: str, attributes: tuple[str, ...], masking: Masking = DEFAULT_MASKING
+    payload: bytes,
+    tenant: str,
+    attributes: tuple[str, ...],
+    masking: Masking = DEFAULT_MASKING,
+    sessions: Sessions = DEFAULT_SESSIONS,
 ) -> LogBatch:
     """`decode_logs` by the protobuf library alone."""
+    owned = [
+        (resource.resource, record)
+        for resource in _parse(payload).resource_logs
+        for scope in resource.scope_logs
+        for record in scope.log_records
+    ]
+    records = [record for _, record in owned]
+    keys = _parsed_keys(owned, sessions, masking.redact)
     table = KeyTable()
     streams: list[int] = []
-    records: list[Any] = []
-    for resource in _parse(payload).resource_logs:
-        for scope in resource.scope_logs:
-            for record in scope.log_records:
-                signal: Signal = "llm" if is_genai(record) else "logs"
-                key = stream_key(resource.resource, tenant, signal, attributes, masking.redact)
-                streams.append(table.index(key))
-                records.append(record)
-    lines = [record_line(record) for record in records]
+    for (resource, record), session in zip(owned, keys, strict=True):
+        signal: Signal = "llm" if is_genai(record) else "logs"
+        key = stream_key(resource, tenant, signal, attributes, masking.redact)
+        streams.append(table.index(key.of_sessions if session else key))
+    lines = [record_line(record, without=sessions.attributes) for record in records]
     offsets = np.cumsum([0, *map(len, lines)], dtype=np.int64)
     canonical = masking.canonical(np.frombuffer(b"".join(lines), dtype=np.uint8), offsets[:-1], offsets[1:])
     trace_ids = b"".join(_trace_id(record) for record in records)
@@ -146,7 +206,22 @@ def _parsed(
         trace_id=np.frombuffer(trace_ids, dtype=np.uint8).reshape(-1, TRACE_ID_BYTES),
         canonical=canonical,
         template=hash_lines(canonical),
+        sessions=keys if any(keys) else (),
     )
+
+
+def _parsed_keys(owned: list[tuple[Any, Any]], sessions: Sessions, redact: tuple[str, ...]) -> list[bytes]:
+    keys = [
+        attribute_key(record.attributes, sessions.attributes, redact)
+        or attribute_key(resource.attributes, sessions.attributes, redact)
+        for resource, record in owned
+    ]
+    if sessions.pattern:
+        asked = [n for n, (_, record) in enumerate(owned) if not keys[n] and not is_genai(record)]
+        bodies = [body_text(owned[n][1].body) for n in asked]
+        for n, key in zip(asked, body_keys(bodies, sessions.pattern, redact), strict=True):
+            keys[n] = key
+    return keys
 
 
 def _trace_id(record: Any) -> bytes:

@@ -80,7 +80,7 @@ def masked(
     held = np.where(buffer == _SEPARATOR, np.uint8(32), buffer).tobytes()
     separator = bytes([_SEPARATOR])
     lines = [held[s:e] for s, e in zip(starts.tolist(), ends.tolist(), strict=True)]
-    text = separator.join(lines).decode("utf-8", _QUESTION_MARKS)
+    text = separator.join(lines).decode("utf-8", QUESTION_MARKS)
     column = pl.Series([text], dtype=pl.String).str.split(separator.decode()).explode()
     for pattern in patterns:
         column = column.str.replace_all(pattern.regex, f"<{pattern.name}>")
@@ -96,8 +96,9 @@ def _question_marks(error: UnicodeError) -> tuple[str, int]:
     return "?" * (error.end - error.start), error.end
 
 
-_QUESTION_MARKS = "driftlock-question-marks"
-codecs.register_error(_QUESTION_MARKS, _question_marks)
+QUESTION_MARKS = "driftlock-question-marks"
+"""For decoding as UTF-8: a byte that is none becomes `?`, as in the canonical form."""
+codecs.register_error(QUESTION_MARKS, _question_marks)
 
 
 def extracted(lines: pl.Series, pattern: str, *, group: int | None = None) -> pl.Series:

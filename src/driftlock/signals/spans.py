@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -23,6 +24,7 @@ from driftlock.errors import MalformedTelemetryError
 from driftlock.signals.batch import Signal, SpanBatch
 from driftlock.signals.canonical import hash_lines, with_endings
 from driftlock.signals.keys import KeyTable, stream_key
+from driftlock.signals.log_columns import TRACE_ID_BYTES
 from driftlock.signals.log_text import (
     ATTRIBUTES_BYTES_MAX,
     ATTRIBUTES_MAX,
@@ -31,9 +33,10 @@ from driftlock.signals.log_text import (
     cut,
     pair_value,
 )
-from driftlock.signals.logs import TIME_NS_MAX, TRACE_ID_BYTES
+from driftlock.signals.logs import TIME_NS_MAX
 from driftlock.signals.masking import DEFAULT_MASKING, Masking
 from driftlock.signals.redaction import redact
+from driftlock.signals.sessions import DEFAULT_SESSIONS, Sessions, attribute_key
 
 NAME_BYTES_MAX = 256
 STATUS_BYTES_MAX = 128
@@ -72,9 +75,17 @@ DURATION_BOUNDS_NS, DURATION_ENDINGS = _octaves()
 
 
 def decode_spans(
-    payload: bytes, *, tenant: str, attributes: tuple[str, ...], masking: Masking = DEFAULT_MASKING
+    payload: bytes,
+    *,
+    tenant: str,
+    attributes: tuple[str, ...],
+    masking: Masking = DEFAULT_MASKING,
+    sessions: Sessions = DEFAULT_SESSIONS,
 ) -> SpanBatch:
-    """The spans of an ExportTraceServiceRequest, in order. Raises `MalformedTelemetryError`."""
+    """The spans of an ExportTraceServiceRequest, in order. Raises `MalformedTelemetryError`.
+
+    Of spans, only those of the signal `llm` have session keys, by their attributes or their resource's.
+    """
     try:
         request = ExportTraceServiceRequest.FromString(payload)
     except DecodeError as error:
@@ -84,22 +95,32 @@ def decode_spans(
     spans: list[Any] = []
     lines: list[bytes] = []
     models: list[bytes] = []
+    keys: list[bytes] = []
     for resource in request.resource_spans:
-        known: dict[Signal, int] = {}
+        known: dict[tuple[Signal, bool], int] = {}
         for span in _spans(resource):
             signal: Signal = "llm" if _is_genai(span) else "traces"
-            if signal not in known:
+            keys.append(_session(span, resource, sessions, masking) if signal == "llm" else b"")
+            kind = signal, bool(keys[-1])
+            if kind not in known:
                 key = stream_key(resource.resource, tenant, signal, attributes, masking.redact)
-                known[signal] = table.index(key)
-            streams.append(known[signal])
+                known[kind] = table.index(key.of_sessions if keys[-1] else key)
+            streams.append(known[kind])
             spans.append(span)
-            lines.append(span_line(span, genai=signal == "llm"))
+            lines.append(span_line(span, genai=signal == "llm", without=sessions.attributes))
             models.append(_models(span) if signal == "llm" else b"")
-    return _batch(table, streams, spans, lines, models, masking)
+    return _batch(table, streams, spans, lines, models, keys, masking)
 
 
-def span_line(span: Any, *, genai: bool) -> bytes:
-    """The raw line of a span, without its duration."""
+def _session(span: Any, resource: Any, sessions: Sessions, masking: Masking) -> bytes:
+    names = sessions.attributes
+    return attribute_key(span.attributes, names, masking.redact) or attribute_key(
+        resource.resource.attributes, names, masking.redact
+    )
+
+
+def span_line(span: Any, *, genai: bool, without: tuple[str, ...] = ()) -> bytes:
+    """The raw line of a span, without its duration; of a GenAI span without the attributes `without`."""
     code = _status_code(span)
     parts = [
         _KINDS[span.kind] if 0 <= span.kind < len(_KINDS) else b"",
@@ -107,7 +128,7 @@ def span_line(span: Any, *, genai: bool) -> bytes:
         _STATUSES[code],
         cut(span.status.message.encode(), STATUS_BYTES_MAX) if code == STATUS_CODE_MAX else b"",
         *_exceptions(span),
-        _attributes(span.attributes, genai),
+        _attributes(span.attributes, genai, without if genai else ()),
     ]
     return b" ".join(part for part in parts if part)
 
@@ -118,6 +139,7 @@ def _batch(
     spans: list[Any],
     lines: list[bytes],
     models: list[bytes],
+    keys: list[bytes],
     masking: Masking,
 ) -> SpanBatch:
     starts = np.array([min(s.start_time_unix_nano, TIME_NS_MAX) for s in spans], dtype=np.int64)
@@ -138,6 +160,7 @@ def _batch(
         trace_id=np.frombuffer(trace_ids, dtype=np.uint8).reshape(-1, TRACE_ID_BYTES),
         canonical=canonical,
         template=hash_lines(canonical),
+        sessions=keys if any(keys) else (),
     )
 
 
@@ -188,10 +211,11 @@ def _exceptions(span: Any) -> Iterator[bytes]:
                 yield b"exception=" + attribute_value(item.value)
 
 
-def _attributes(attributes: Any, genai: bool) -> bytes:
+def _attributes(attributes: Any, genai: bool, without: tuple[str, ...]) -> bytes:
     parts: list[bytes] = []
     size = 0
-    for item in sorted(list(attributes)[:ATTRIBUTES_MAX], key=lambda item: item.key.encode()):
+    kept = islice((item for item in attributes if item.key not in without), ATTRIBUTES_MAX)
+    for item in sorted(kept, key=lambda item: item.key.encode()):
         if genai and _names_model(item):
             continue
         value = _genai_value(item) if genai else None

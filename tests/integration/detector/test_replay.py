@@ -1,12 +1,13 @@
 """Detectors killed again and again over the same log find exactly what an undisturbed one finds.
 
-The log holds logs, traces and metrics of several services with faults in them. Both detectors are real
-processes on real PostgreSQL and NATS; each writes into a database of its own.
+The log holds logs, sessions of logs, traces and metrics of several services with faults in them. Both
+detectors are real processes on real PostgreSQL and NATS; each writes into a database of its own.
 """
 
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import sys
 import uuid
@@ -33,6 +34,8 @@ RECORD = (
     " VALUES ('{}', '{}', 0, 'a person')"
 )
 DONE_TIMEOUT_S = 120.0
+# the first order of each service that was never closed: the same again, soon after, is no news
+FAULTY_ORDERS = {"service-0-order-252-2", "service-2-order-272-2", "service-1-order-292-2"}
 COMPARED = (
     "id, timestamp, stream_type, stream, service, severity, ncd_score, p_value, surprise_bits, "
     "glass_box_explanation, detailed_explanation::text, baseline_ref, window_start, window_end, "
@@ -63,6 +66,7 @@ async def detector(database_url: str, nats_url: str) -> AsyncIterator[asyncio.su
         sys.executable, "-m", "driftlock", "detector",
         "--database-url", database_url, "--nats-url", nats_url,
         "--partitions", str(PARTITIONS), "--checkpoint-interval-s", "0.1",
+        "--session-attributes", "order.id",
     )  # fmt: skip
     try:
         yield process
@@ -102,12 +106,12 @@ async def reached(database_url: str, position: int) -> None:
         await connection.close()
 
 
-async def found(database_url: str, *, until: int) -> list[tuple[object, ...]]:
+async def found(database_url: str, *, until: int) -> list[asyncpg.Record]:
     """The anomalies of the log up to a position: what ticks behind it add depends on how long one waits."""
     connection = await asyncpg.connect(database_url)
     try:
         query = f"SELECT {COMPARED} FROM anomalies WHERE log_position <= $1 ORDER BY id"
-        return [tuple(row) for row in await connection.fetch(query, until)]
+        return await connection.fetch(query, until)
     finally:
         await connection.close()
 
@@ -129,7 +133,7 @@ async def refreshed(database_url: str) -> list[tuple[object, ...]]:
 def story_with_refreshes() -> list[tuple[int, Envelope]]:
     """Partitions and messages; halfway a stream of logs and one of spans are asked to learn anew."""
     told: list[tuple[int, Envelope]] = []
-    for number, message in enumerate(telemetry.story()):
+    for number, message in enumerate(telemetry.story(with_orders=True)):
         envelope = Envelope(message.kind, "default", message.received_ns, message.payload)  # type: ignore[arg-type]
         if number == REFRESHED_AT:
             for asked, key in REFRESHED.items():
@@ -171,6 +175,9 @@ async def test_killed_detectors_find_what_an_undisturbed_one_finds(
     undisturbed, disturbed = [await found(url, until=told) for url in databases]
     assert undisturbed, "the story holds faults, and none was found"
     assert {row[2] for row in undisturbed} == {"logs", "traces", "metrics"}
+    sessions = [dict(row) for row in undisturbed if row["stream"] == f"{row['service']}{{unit=session}}"]
+    assert {json.loads(row["metadata"])["unit"] for row in sessions} == FAULTY_ORDERS
+    assert all(row["trace_ids"] == [] for row in sessions)
     assert disturbed == undisturbed
 
     records = [await refreshed(url) for url in databases]

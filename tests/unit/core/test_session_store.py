@@ -170,3 +170,23 @@ def test_the_bytes_held_are_bounded_under_a_flood_of_keys() -> None:
     assert len(judged) > 10_000
     assert store.nbytes <= 1.1 * limits.sessions_bytes_max  # arrays grow in steps
     assert store.crowded_out > 0
+
+
+def test_of_a_long_key_only_the_part_that_is_shown_is_kept_and_told_in_bytes() -> None:
+    sizes = {}
+    for length in (32, 232, 5_000):
+        store = SessionStore(LIMITS)
+        keys = [b"k" * (length - 1) + b"%d" % n for n in range(4)]
+        rows = np.arange(4)
+        ids = rows.astype(np.int32)
+        assert not list(store.add(ids, keys, rows, rows, now_ns=1))
+        sizes[length] = store.nbytes
+        restored = SessionStore(LIMITS)
+        restored.load(store.state())
+        assert restored.nbytes == store.nbytes
+        units = store.flush()
+        assert units is not None
+        assert len(units) == 4, "keys that are shown alike are still different ones"
+        assert units.keys == [key[:256].decode() for key in keys]
+        assert store.nbytes == sizes[32] - 4 * KEY_BYTES
+    assert (sizes[232] - sizes[32], sizes[5_000] - sizes[32]) == (4 * 200, 4 * 224)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import random
 import uuid
+from dataclasses import replace
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -15,11 +16,14 @@ from driftlock.engine.engine import PartitionEngine, StoredState
 from driftlock.engine.finding import Finding
 from driftlock.engine.settings import EngineSettings
 from driftlock.errors import MalformedTelemetryError
+from driftlock.signals.batch import StreamKey
+from driftlock.signals.sessions import Sessions
 from support import telemetry
 
 STRICT = EngineSettings(
     logs=LogSettings(p_value_threshold=0.01), traces=LogSettings(mode="session", p_value_threshold=0.01)
 )
+ORDERS = replace(STRICT, sessions=Sessions.of(attributes=("order.id",)))
 
 REFRESH = uuid.UUID(int=77)
 
@@ -67,7 +71,12 @@ def test_finds_the_faults_of_every_signal_and_little_else(undisturbed: list[Find
 def test_restored_from_any_checkpoint_it_finds_the_same(
     cuts: list[int], messages: list[telemetry.Message], undisturbed: list[Finding]
 ) -> None:
-    engine = PartitionEngine(STRICT)
+    assert restored_at(cuts, STRICT, messages) == undisturbed
+
+
+def restored_at(cuts: list[int], chosen: EngineSettings, messages: list[telemetry.Message]) -> list[Finding]:
+    """What engines find that each go on from the checkpoint of the one before, taken at the cuts."""
+    engine = PartitionEngine(chosen)
     stored: dict[uuid.UUID, StoredState] = {}
     found: list[Finding] = []
     previous = 0
@@ -78,10 +87,107 @@ def test_restored_from_any_checkpoint_it_finds_the_same(
             stored[state.stream_id] = state
         for stream_id in removed:
             stored.pop(stream_id, None)
-        restored = PartitionEngine(STRICT)
+        restored = PartitionEngine(chosen)
         restored.restore(stored.values(), now_ns=engine.now_ns)
         engine, previous = restored, cut
-    assert found == undisturbed
+    return found
+
+
+# ---- sessions of logs
+
+
+@pytest.fixture(scope="module")
+def orders() -> list[telemetry.Message]:
+    return list(telemetry.story(messages=300, with_orders=True))
+
+
+@pytest.fixture(scope="module")
+def of_orders(orders: list[telemetry.Message]) -> list[Finding]:
+    return feed(PartitionEngine(ORDERS), orders)
+
+
+def test_a_session_that_misses_its_last_step_is_found_and_blocks_are_judged_as_before(
+    of_orders: list[Finding],
+) -> None:
+    sessions = [f for f in of_orders if f.key.unit]
+    others = [f for f in of_orders if not f.key.unit]
+    without = feed(PartitionEngine(STRICT), list(telemetry.story(messages=300)))
+    # rows of other records stand between a message's rows now, so blocks have other positions
+    assert [seen(f) for f in others] == [seen(f) for f in without]
+    # faults of the last 30 seconds are not complete yet
+    assert [f.verdict.key for f in sessions] == [
+        "service-2-order-212-2",
+        "service-1-order-232-2",
+        "service-0-order-252-2",
+    ]
+    for finding in sessions:
+        assert finding.key.name == f"{finding.key.service}{{unit=session}}"
+        assert finding.trace_ids == ()
+        assert finding.verdict.events == 5
+        assert "it lacks “INFO order closed”" in finding.verdict.explanation
+
+
+def seen(finding: Finding) -> tuple[object, ...]:
+    verdict = finding.verdict
+    return finding.key, finding.position, verdict.events, verdict.score, verdict.p_value, verdict.explanation
+
+
+def test_no_record_is_lost_between_sessions_and_blocks(orders: list[telemetry.Message]) -> None:
+    engines = [PartitionEngine(STRICT), PartitionEngine(ORDERS)]
+    for engine in engines:
+        feed(engine, orders[:90])
+    counts = [
+        {s.key.name: s.events for s in engine.statuses() if s.key.signal == "logs"} for engine in engines
+    ]
+    assert engines[0].events == engines[1].events
+    for service in ("service-0", "service-1", "service-2"):
+        assert counts[0][service] == counts[1][service] + counts[1][f"{service}{{unit=session}}"]
+        assert counts[1][service] == 1_500
+
+
+def test_warm_up_of_sessions_is_told_in_sessions(orders: list[telemetry.Message]) -> None:
+    engine = PartitionEngine(ORDERS)
+    feed(engine, orders[:150])
+    (blocks, sessions) = [
+        next(s for s in engine.statuses() if (s.key.signal, s.key.unit) == ("logs", unit))
+        for unit in ("", "session")
+    ]
+    assert blocks.warm_up.units_needed == 100  # 1/α − 1 scores, and one block more: a window has two
+    assert sessions.warm_up.units_needed == 200
+    # after 50 seconds those are complete that ended in the first 20: six in three seconds
+    assert sessions.warm_up.units_seen == 30
+
+
+@settings(max_examples=6, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(cuts=st.lists(st.integers(1, 899), min_size=1, max_size=4, unique=True))
+def test_sessions_are_restored_from_any_checkpoint(
+    cuts: list[int], orders: list[telemetry.Message], of_orders: list[Finding]
+) -> None:
+    assert restored_at(cuts, ORDERS, orders) == of_orders
+
+
+def test_an_engine_of_other_sessions_learns_line_streams_of_logs_anew(
+    orders: list[telemetry.Message],
+) -> None:
+    engine = PartitionEngine(ORDERS)
+    feed(engine, orders[:600])
+    states, _ = engine.take_changes()
+    for chosen, learning in (
+        (ORDERS, set()),
+        (STRICT, {"logs"}),
+        (replace(STRICT, sessions=Sessions.of(attributes=("order.id",), pattern="x")), {"logs"}),
+    ):
+        restored = PartitionEngine(chosen)
+        restored.restore(states, now_ns=engine.now_ns)
+        phases = [(s.key.signal, s.warm_up.phase) for s in restored.statuses() if s.key.signal != "metrics"]
+        assert {signal for signal, phase in phases if phase == "learning"} == learning
+
+
+def test_a_stream_of_sessions_is_another_than_that_of_an_attribute_with_its_name() -> None:
+    plain = StreamKey("t", "logs", "a")
+    named = StreamKey("t", "logs", "a", (("unit", "session"),))
+    assert len({plain.id, plain.of_sessions.id, named.id, named.of_sessions.id}) == 4
+    assert plain.of_sessions.name == named.name == "a{unit=session}"
 
 
 def with_refresh(messages: list[telemetry.Message], stream: uuid.UUID, at: int) -> list[telemetry.Message]:

@@ -5,16 +5,18 @@ from __future__ import annotations
 import random
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from driftlock.bus.envelope import Envelope
 from driftlock.core.log_stream import LogSettings
 from driftlock.engine.engine import PartitionEngine
 from driftlock.engine.finding import Finding
+from driftlock.engine.registry import dump_entry
 from driftlock.engine.runs import RUN_BYTES_MAX, runs, second_of
 from driftlock.engine.settings import EngineSettings
 from driftlock.errors import MalformedTelemetryError
+from driftlock.signals.sessions import Sessions
 from support import telemetry
 
 SECOND_NS = 1_000_000_000
@@ -124,11 +126,65 @@ def test_two_broken_halves_do_not_become_a_whole() -> None:
     assert PartitionEngine(EngineSettings()).feed_together(halves) is None
 
 
-def test_logs_cut_into_sessions_are_fed_alone() -> None:
-    engine = PartitionEngine(EngineSettings(logs=LogSettings(mode="session")))
-    log = [log_message(random.Random(n), n + 1, START_NS, ["a"]) for n in range(3)]
-    assert engine.feed_together(log) is None
-    assert len(engine) == 0
+def session_messages(seed: int, count: int = 250) -> list[Envelope]:
+    """Small messages of orders, whose steps take several messages, of ordinary lines and of LLM calls."""
+    rng = random.Random(seed)
+    made, now_ns = [], START_NS
+    for n in range(count):
+        now_ns += rng.randrange(0, 200_000_000)
+        orders = telemetry.orders(
+            rng, "a", n, before=n - 5, received_ns=now_ns, faulty=n > 150 and rng.random() < 0.2
+        )
+        payload = orders.payload + telemetry.logs(rng, "a", events=20, received_ns=now_ns).payload
+        payload += telemetry.chats("b", conversations=range(n, n + 2), received_ns=now_ns).payload
+        made.append(Envelope("logs", "default", now_ns, payload, n + 1))
+    return made
+
+
+ORDERS = EngineSettings(
+    logs=LogSettings(session_idle_ns=2 * SECOND_NS, sessions_open_max=45, p_value_threshold=0.01),
+    traces=LogSettings(mode="session", session_idle_ns=2 * SECOND_NS, p_value_threshold=0.01),
+    sessions=Sessions.of(attributes=("order.id", "gen_ai.conversation.id")),
+)
+TRACED = EngineSettings(logs=LogSettings(mode="session"))
+
+
+@pytest.fixture(scope="module", params=[ORDERS, TRACED], ids=["orders", "traces"])
+def fed(
+    request: pytest.FixtureRequest,
+) -> tuple[list[Envelope], EngineSettings, PartitionEngine, list[Finding]]:
+    log, engine = session_messages(0), PartitionEngine(request.param)
+    return log, request.param, engine, feed_alone(engine, log)
+
+
+def test_orders_form_streams_of_their_own_and_some_are_crowded_out(
+    fed: tuple[list[Envelope], EngineSettings, PartitionEngine, list[Finding]],
+) -> None:
+    _, chosen, engine, found = fed
+    units = {s.key.unit for s in engine.statuses() if s.key.service == "a"}
+    assert units == ({"", "session"} if chosen is ORDERS else {""})
+    if chosen is ORDERS:
+        assert {f.key.unit for f in found} >= {"session"}
+
+
+@settings(max_examples=5, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(cuts=st.lists(st.integers(1, 249), max_size=20, unique=True))
+def test_runs_change_nothing_for_sessions(
+    fed: tuple[list[Envelope], EngineSettings, PartitionEngine, list[Finding]], cuts: list[int]
+) -> None:
+    log, chosen, alone, expected = fed
+    together = PartitionEngine(chosen)
+    found, shared = feed_in_runs(together, log, sorted(cuts))
+    assert sorted(found, key=lambda f: f.seed) == sorted(expected, key=lambda f: f.seed)
+    assert [f.position for f in found] == [f.position for f in expected]
+    assert shared > 150
+    assert held(together) == held(alone)
+
+
+def held(engine: PartitionEngine) -> object:
+    # a copy, for what changed is handed out once
+    states = {e.key: dump_entry(e) for e in engine._registry}
+    return states, engine.statuses(), engine.now_ns, engine.events
 
 
 def test_a_run_does_not_pass_a_second_that_an_unread_message_seemed_to_begin() -> None:

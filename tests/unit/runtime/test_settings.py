@@ -12,6 +12,7 @@ from driftlock.cli.reference import settings_page
 from driftlock.cli.sources import ConfigFile, providers
 from driftlock.errors import UsageError
 from driftlock.runtime.settings import DEFAULTS, Settings, documented, environment_name, is_loopback
+from driftlock.signals.sessions import Sessions
 
 ROOT = Path(__file__).parents[3]
 
@@ -82,6 +83,48 @@ def test_redaction_is_on_and_can_be_narrowed() -> None:
     assert read().redacted == ("secrets", "personal")
     assert read("--redact", "secrets").redacted == ("secrets",)
     assert read("--redact", "none").redacted == ()
+
+
+@pytest.mark.parametrize("source", ["flag", "environment", "file"])
+def test_what_names_a_session_reaches_the_roles_from_every_source(
+    source: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    assert read().session_attributes == ("gen_ai.conversation.id",)
+    pattern = r"order ([A-Z]{2,3}, \d+)"
+    if source == "environment":
+        monkeypatch.setenv("DRIFTLOCK_SESSION_ATTRIBUTES", "order.id, session.id")
+        monkeypatch.setenv("DRIFTLOCK_SESSION_PATTERN", pattern)
+    if source == "file":
+        (tmp_path / "driftlock.toml").write_text(
+            f'session_attributes = ["order.id", "session.id"]\nsession_pattern = \'{pattern}\'\n'
+        )
+    flags = ["--session-attributes", "order.id,session.id", "--session-pattern", pattern]
+    told = read(*(flags if source == "flag" else []))
+    assert (told.session_attributes, told.session_pattern) == (("order.id", "session.id"), pattern)
+    told.check()
+    assert handed_on(told, monkeypatch) == told
+
+
+@pytest.mark.parametrize("text", ["none", ""])
+def test_no_attribute_may_name_sessions(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    told = read("--session-attributes", text)
+    handed = handed_on(told, monkeypatch)
+    for one in (told, handed):
+        chosen = Sessions.of(attributes=one.session_attributes, pattern=one.session_pattern)
+        assert chosen == Sessions((), "")
+
+
+def handed_on(told: Settings, monkeypatch: pytest.MonkeyPatch) -> Settings:
+    """The settings as a process reads them that a supervisor starts."""
+    for name, value in told.environment().items():
+        monkeypatch.setenv(name, value)
+    return read()
+
+
+@pytest.mark.parametrize("flags", [("--session-pattern", "(?=x)"), ("--session-attributes", "x" * 300)])
+def test_what_can_name_no_session_is_refused_at_start(flags: tuple[str, str]) -> None:
+    with pytest.raises(UsageError):
+        read(*flags).check()
 
 
 @pytest.mark.parametrize(

@@ -18,6 +18,7 @@ from driftlock.errors import MalformedTelemetryError
 from driftlock.signals import logs as module
 from driftlock.signals.batch import LogBatch, StreamKey
 from driftlock.signals.logs import decode_logs
+from driftlock.signals.sessions import DEFAULT_SESSIONS, Sessions
 
 SLOW = settings(deadline=None, suppress_health_check=list(HealthCheck))
 SECOND = 1_000_000_000
@@ -224,6 +225,7 @@ texts = st.text(max_size=12) | st.sampled_from(
         "x" * 80,
         "y" * 300,
         "status",
+        "zone",
     ]
 )
 scalars = (
@@ -272,7 +274,11 @@ requests = st.lists(
 ).map(lambda found: ExportLogsServiceRequest(resource_logs=found))
 
 
+HOSTILE = Sessions(("status", "x" * 80, "gen_ai.system", "zone"), pattern=r"[a-z0-9]+|b(.)")
+
+
 def same(walked: LogBatch, parsed: LogBatch) -> None:
+    assert list(walked.sessions) == list(parsed.sessions)
     assert [walked.keys[i] for i in walked.stream] == [parsed.keys[i] for i in parsed.stream]
     assert list(walked.keys) == list(parsed.keys)
     for name in ("time_ns", "severity", "trace_id", "template"):
@@ -283,12 +289,16 @@ def same(walked: LogBatch, parsed: LogBatch) -> None:
 
 def agree(payload: bytes) -> bool:
     """Check the two against each other; whether the walk took the payload."""
+    return min(_agree(payload, sessions) for sessions in (DEFAULT_SESSIONS, HOSTILE))
+
+
+def _agree(payload: bytes, sessions: Sessions) -> bool:
     try:
-        parsed: LogBatch | None = module._parsed(payload, "t", ("zone",))
+        parsed: LogBatch | None = module._parsed(payload, "t", ("zone",), sessions=sessions)
     except MalformedTelemetryError:
         parsed = None
     try:
-        walked = module._walked(payload, "t", ("zone",))
+        walked = module._walked(payload, "t", ("zone",), sessions=sessions)
     except MalformedTelemetryError:
         assert parsed is None
         return False
