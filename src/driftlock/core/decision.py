@@ -12,18 +12,15 @@ everything before. Consecutive suspicious blocks are one episode with one alarm.
 
 from __future__ import annotations
 
-from collections import deque
 from dataclasses import dataclass
 from typing import Any
 
-WEEK_NS = 7 * 86_400 * 1_000_000_000
+from driftlock.core.budget import AlertBudget
+
 REPEAT_UNITS = 500
 NEW_CAUSE_SHARE = 0.2
 EPISODE_QUIET_UNITS = 3
 CAUSES_MAX = 1_024
-BUDGET_MAX = 1_024
-"""A budget beyond this is no bound: every alarm of the last week would have to be remembered."""
-RECORDS_SHARE = 4
 
 Cause = tuple[str, int]
 
@@ -51,12 +48,8 @@ class Decision:
 
     def __init__(self, *, p_value_threshold: float, alert_budget: float, episodes: bool) -> None:
         self._threshold = p_value_threshold
-        self._budget = alert_budget
+        self._budget = AlertBudget(alert_budget)
         self._episodes = episodes
-        self._bound = 0 if alert_budget == 0 else max(int(min(alert_budget, BUDGET_MAX)), 1)
-        self._span_ns = int(WEEK_NS / min(alert_budget, 1.0)) if alert_budget else WEEK_NS
-        self._alarms: deque[int] = deque()  # their times in the last week, oldest first
-        self._clock_ns = 0
         self._all_time = 0.0
         self._units = 0
         self._open = False
@@ -81,7 +74,7 @@ class Decision:
         self.observe(evidence)
         if evidence.p_value > self._threshold:
             return False
-        self._clock_ns = max(self._clock_ns, evidence.now_ns)
+        self._budget.move(evidence.now_ns)
         self._quiet = 0
         small = evidence.p_value <= NEW_CAUSE_SHARE * self._threshold
         rare = evidence.unseen or evidence.record_of_hour or small
@@ -93,19 +86,11 @@ class Decision:
 
     def take_over_spending(self, earlier: Decision) -> None:
         """Counts the alarms of the decision before this one: a new baseline is no new budget."""
-        self._alarms, self._clock_ns = deque(earlier._alarms), earlier._clock_ns
+        self._budget.take_over(earlier._budget)
 
     def spend(self, *, all_time: bool = False) -> bool:
         """Draws one alarm on the budget; False, and nothing is drawn, when it is spent."""
-        if self._budget > BUDGET_MAX:
-            return True
-        while self._alarms and self._alarms[0] <= self._clock_ns - self._span_ns:
-            self._alarms.popleft()
-        kept = 0 if all_time or self._bound < 2 else max(self._bound // RECORDS_SHARE, 1)
-        if len(self._alarms) >= self._bound - kept:
-            return False
-        self._alarms.append(self._clock_ns)
-        return True
+        return self._budget.spend(all_time=all_time)
 
     def pass_over(self, units: int, highest: float) -> None:
         """What `decide` does for so many units in a row that do not reach the threshold."""
@@ -132,17 +117,17 @@ class Decision:
     def state(self) -> list[Any]:
         """What `load` restores exactly."""
         causes = [[kind, template, at] for (kind, template), at in self._causes.items()]
-        plain = [self._clock_ns, self._all_time, self._units, self._open, self._quiet]
-        return [plain, list(self._alarms), causes]
+        plain = [self._all_time, self._units, self._open, self._quiet]
+        return [plain, self._budget.state(), causes]
 
     def load(self, state: list[Any]) -> None:
-        """Takes over a state made by `state`; what a larger budget allowed counts against a smaller one."""
-        plain, alarms, causes = state
-        self._clock_ns, self._all_time, self._units, self._open, self._quiet = plain
-        self._alarms = deque(alarms[-self._bound :] if self._bound else [])
+        """Takes over a state made by `state`."""
+        plain, budget, causes = state
+        self._all_time, self._units, self._open, self._quiet = plain
+        self._budget.load(budget)
         self._causes = {(kind, template): at for kind, template, at in causes}
 
     @property
     def nbytes(self) -> int:
         """Bytes held, about 100 for each cause and 40 for each alarm."""
-        return 200 + 100 * len(self._causes) + 40 * len(self._alarms)
+        return 200 + 100 * len(self._causes) + self._budget.nbytes

@@ -27,6 +27,7 @@ import numpy as np
 import numpy.typing as npt
 
 from driftlock.core import series_rows as kernels
+from driftlock.core import series_tuning as tuned
 from driftlock.core.series_state import LAYOUT, STATE, STATE_BYTES
 from driftlock.core.series_text import explain_point
 from driftlock.core.series_time import times_in_ns
@@ -88,8 +89,8 @@ class SeriesVerdicts:
     up to a quarter of a bit lower count as reached. Its null: the score has the same marginal distribution as
     theirs (the series is stationary). Points need not be independent: exceedances may cluster, their share in
     the long run is still at most α. `block_p_value` ranks it among maxima of blocks of 64 points. An alarm
-    needs p ≤ α and a record (no earlier point reached as much) or a block p ≤ α as well: N points of a
-    stationary series hold about ln N records, so it falls silent.
+    needs p ≤ α, and a record (no earlier point reached as much), a block p ≤ α, or 12 bits and more, for the
+    score counts how often the like recurred already.
     """
 
     status: npt.NDArray[np.uint8]
@@ -186,7 +187,8 @@ class SeriesBank:
         )
         threshold = self._settings.p_value_threshold
         record = out["p_value"] * (1.0 + out["calibration_size"]) <= 1.0
-        out["alarm"] &= (out["p_value"] <= threshold) & (record | (out["block_p_value"] <= threshold))
+        rare = record | (out["block_p_value"] <= threshold) | (out["score"] >= tuned.STRIKING_BITS)
+        out["alarm"] &= (out["p_value"] <= threshold) & rare
         return SeriesVerdicts(**{f.name: out[f.name] for f in fields(SeriesVerdicts)})
 
     def explain(

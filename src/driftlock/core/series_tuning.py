@@ -67,6 +67,10 @@ EPISODE_SHARE = 0.05  # of all points seen
 EPISODE_POINTS_MIN = 64
 EPISODE_POINTS_MAX = 210
 
+# Alarms
+STRIKING_BITS = 12.0
+"""A score that alarms by itself once its p-value allows: the recurrence part has taken off what recurs."""
+
 # The expected band
 BAND_MISS = 0.05
 BAND_RATE = 0.02

@@ -73,7 +73,7 @@ class PartitionEngine:
         self._settings = settings
         self._lines = _line_settings(settings)
         self._registry = StreamRegistry(settings.streams_max)
-        self._metrics = MetricSeries(settings.series)
+        self._metrics = MetricSeries(settings.series, alert_budget=settings.logs.alert_budget)
         self._tally = HourTally()
         self._now_ns = 0
         self._open: set[StreamKey] = set()  # streams with open sessions; an evicted one leaves at the sweep

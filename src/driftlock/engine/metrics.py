@@ -6,6 +6,7 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
+from driftlock.core.budget import AlertBudget
 from driftlock.core.series import REFUSED, SeriesBank, SeriesSettings, SeriesVerdicts
 from driftlock.core.series_text import point_verdict, silence_verdict
 from driftlock.core.silence import Silence, SilenceWatch
@@ -22,13 +23,16 @@ class _Stored(msgspec.Struct, frozen=True):
     names: dict[int, str]
     silence: bytes
     streams: list[tuple[str, str, tuple[tuple[str, str], ...]]]  # tenant, service, attributes
+    spent: dict[int, list[int]]  # by stream, in their order
 
 
 class MetricSeries:
     """Series of many streams, scored together. A series without room in the bank is counted, not scored."""
 
-    def __init__(self, settings: SeriesSettings) -> None:
+    def __init__(self, settings: SeriesSettings, *, alert_budget: float) -> None:
         self._settings = settings
+        self._alert_budget = alert_budget
+        self._budgets: dict[int, AlertBudget] = {}  # of streams that raised an alarm
         self._bank = SeriesBank(settings)
         self._names: dict[int, str] = {}
         self._watch = SilenceWatch(p_value_threshold=settings.p_value_threshold)
@@ -74,6 +78,10 @@ class MetricSeries:
         findings = []
         for index in np.flatnonzero(verdicts.alarm):
             row = int(rows[index])
+            record = verdicts.p_value[index] * (1.0 + verdicts.calibration_size[index]) <= 1.0
+            number = self._streams[batch.keys[batch.stream[row]]]
+            if not self._spend(number, received_ns, all_time=bool(record)):
+                continue
             series = int(batch.series[row])
             verdict = self._verdict(batch, row, verdicts, int(index), base + row)
             findings.append(
@@ -87,6 +95,12 @@ class MetricSeries:
                 )
             )
         return findings
+
+    def _spend(self, stream: int, now_ns: int, *, all_time: bool) -> bool:
+        """Draws an alarm on a stream's budget, whose last quarter is for records of a series."""
+        budget = self._budgets.setdefault(stream, AlertBudget(self._alert_budget))
+        budget.move(now_ns)
+        return budget.spend(all_time=all_time)
 
     def _hear(self, batch: PointBatch, rows: npt.NDArray[np.int64], base: int, now_ns: int) -> None:
         """Tells the watch which series reported, each with the last of its points."""
@@ -114,6 +128,7 @@ class MetricSeries:
         return [
             self._silence(keys[stream], group, now_ns, position, config_version)
             for stream, group in silent.items()
+            if self._spend(stream, now_ns, all_time=True)
         ]
 
     def _silence(
@@ -151,7 +166,8 @@ class MetricSeries:
         """The bank and the names, for a checkpoint."""
         self.dirty = False
         streams = [(key.tenant, key.service, key.attributes) for key in self._streams]
-        stored = _Stored(self._bank.snapshot(), self._names, self._watch.snapshot(), streams)
+        spent = {stream: budget.state() for stream, budget in self._budgets.items()}
+        stored = _Stored(self._bank.snapshot(), self._names, self._watch.snapshot(), streams, spent)
         return msgspec.msgpack.encode(stored)
 
     def load(self, data: bytes) -> None:
@@ -159,6 +175,9 @@ class MetricSeries:
         stored = msgspec.msgpack.decode(data, type=_Stored)
         self._bank = SeriesBank.restore(self._settings, stored.bank)
         self._names = dict(stored.names)
+        for stream, spent in stored.spent.items():
+            self._budgets[stream] = AlertBudget(self._alert_budget)
+            self._budgets[stream].load(spent)
         threshold = self._settings.p_value_threshold
         clock = self._watch.clock  # may have been loaded before
         self._watch = SilenceWatch.restore(stored.silence, p_value_threshold=threshold)

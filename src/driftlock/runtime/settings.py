@@ -21,7 +21,7 @@ from cyclopts.validators import Number
 from driftlock.core.profiles import Profile, ProfileName, chosen
 from driftlock.errors import UsageError
 from driftlock.runtime.datafolder import FREE_BYTES_MIN, default_data_dir
-from driftlock.signals.log_text import CONVERSATION
+from driftlock.signals.attributes import CONVERSATION
 from driftlock.signals.redaction import CLASSES, checked_classes
 
 PREFIX = "DRIFTLOCK_"

@@ -41,7 +41,6 @@ SEVERITY_NUMBER_MAX = 24
 
 # GenAI conventions of OpenTelemetry (also their older events), OpenLLMetry, OpenInference, Vercel's AI SDK.
 GENAI_PREFIX = "gen_ai."
-CONVERSATION = "gen_ai.conversation.id"
 PROMPT_KEYS = (
     b"gen_ai.prompt",
     b"gen_ai.completion",

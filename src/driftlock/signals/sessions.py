@@ -22,8 +22,8 @@ import polars as pl
 from opentelemetry.proto.resource.v1.resource_pb2 import Resource
 
 from driftlock.errors import UsageError
+from driftlock.signals.attributes import CONVERSATION
 from driftlock.signals.keys import RESOURCE_BYTES_CACHED_MAX, RESOURCES_CACHED_MAX, key_text, redacted_value
-from driftlock.signals.log_text import CONVERSATION
 from driftlock.signals.patterns import PATTERN_CHARS_MAX, QUESTION_MARKS, extracted
 from driftlock.signals.redaction import redact_name
 

@@ -10,8 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from driftlock.core.budget import WEEK_NS
 from driftlock.core.calibration import Calibration
-from driftlock.core.decision import EPISODE_QUIET_UNITS, REPEAT_UNITS, WEEK_NS, Decision, Evidence
+from driftlock.core.decision import EPISODE_QUIET_UNITS, REPEAT_UNITS, Decision, Evidence
 
 
 @given(

@@ -24,7 +24,7 @@ KEY = StreamKey("default", "metrics", "shop")
 def found(*, points_a_request: int, deviations: float = 100.0) -> list[Finding]:
     value = 100 + 5 * np.random.default_rng(3).normal(size=POINTS)
     value[JUMP : JUMP + 3] += 5 * deviations
-    series = MetricSeries(SeriesSettings())
+    series = MetricSeries(SeriesSettings(), alert_budget=20.0)
     findings = []
     for first in range(0, POINTS, points_a_request):
         part = value[first : first + points_a_request]
@@ -118,3 +118,40 @@ def test_series_that_stop_together_are_told_once_with_their_names() -> None:
 def test_a_restored_engine_finds_the_same_silence() -> None:
     """Restarted from a checkpoint, with the clock's own row, in the midst of a silence too."""
     assert silences(restart_at={600, 179 * 60 + 100}) == silences(restart_at=set())
+
+
+def noisy_stream(series: MetricSeries, first: int, last: int) -> list[Finding]:
+    """Forty series of one service, a point a minute each, in which jumps of many sizes are common."""
+    n, findings = 40, []
+    for minute in range(first, last):
+        rng = np.random.default_rng(minute)
+        value = rng.normal(size=n) + np.where(rng.random(n) < 0.004, rng.uniform(20, 2_000, n), 0.0)
+        now = minute * 60 * 10**9
+        ids = np.arange(n, dtype=np.uint64) + np.uint64(1)
+        batch = PointBatch(
+            [KEY], np.zeros(n, np.int32), np.full(n, now), ids, value, np.zeros(n, np.bool_), {}, 0
+        )
+        findings += series.observe(
+            batch, np.arange(n), position=minute, base=minute * n, received_ns=now, config_version=1
+        )
+    return findings
+
+
+def test_no_week_of_a_metric_stream_holds_more_alarms_than_its_budget() -> None:
+    free = noisy_stream(MetricSeries(SeriesSettings(), alert_budget=math.inf), 0, 1_000)
+    assert len(free) > 60
+    held = noisy_stream(MetricSeries(SeriesSettings(), alert_budget=20.0), 0, 1_000)
+    assert len(held) == 20
+    ordinary = [f for f in held if f.verdict.p_value * (1 + f.verdict.calibration_size) > 1.0]
+    assert len(ordinary) <= 15
+    assert noisy_stream(MetricSeries(SeriesSettings(), alert_budget=0.0), 0, 400) == []
+
+
+def test_what_was_spent_survives_a_checkpoint() -> None:
+    whole = MetricSeries(SeriesSettings(), alert_budget=20.0)
+    findings = noisy_stream(whole, 0, 700)
+    half = MetricSeries(SeriesSettings(), alert_budget=20.0)
+    before = noisy_stream(half, 0, 350)
+    restored = MetricSeries(SeriesSettings(), alert_budget=20.0)
+    restored.load(half.dump())
+    assert [f.verdict for f in before + noisy_stream(restored, 350, 700)] == [f.verdict for f in findings]
