@@ -10,6 +10,8 @@ budget, per week of the log's own clock.
 
 Power: windows of 25 units in which some are anomalous. Two meanings of a unit, both by the product's own sum
 of bits over a window and its conformal p-value: a session (an HDFS block), and a line.
+
+Then, on logs with a daily season, the same hour by hour and by night: see `promise_seasons`.
 """
 
 from __future__ import annotations
@@ -26,6 +28,7 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.promise_logs import MadeLog, Sessions, hdfs_sessions, loghub_blocks, made_log
+from benchmarks.promise_seasons import found_at_night, rates_by_hour
 from driftlock.cli.units import add_lines
 from driftlock.core.log_settings import LogSettings
 from driftlock.core.log_stream import Assembled, LogStream
@@ -265,6 +268,8 @@ def main() -> None:
             results[f"power, {name}"] = shares
             power.add_row(name, *(f"{shares[k]:.3f}" for k in ANOMALOUS))
         console.print(power)
+    results["by hour"] = rates_by_hour(console)
+    results["found at night"] = found_at_night(console)
     folder = Path("bench-results")
     folder.mkdir(exist_ok=True)
     (folder / "detection_promises.json").write_text(json.dumps(results, indent=1))

@@ -20,7 +20,9 @@ import asyncpg
 import httpx
 import pytest
 
-from driftlock.runtime.embedded import EmbeddedServers
+from driftlock.runtime.datafolder import DataFolder
+from driftlock.runtime.embedded import EmbeddedServers, embedded_database_url
+from support import telemetry
 from support.tree import Tree, driftlock
 
 FOUND_TIMEOUT_S = 60.0
@@ -197,3 +199,76 @@ async def test_an_endless_hdfs_stream_raises_few_alarms_and_keeps_up(data_dir: P
         assert 0 < row["p_value"] <= 0.05
         assert row["baseline_ref"]
         assert row["glass_box_explanation"]
+
+
+ROLLOUT = "flag rollout-{n} is on for customer {n} since release {n}"
+DISK = "FATAL disk failure on device sd{n}: unrecoverable read error at sector {n}"
+
+
+def shop_lines(seed: int, count: int, *, rollout: float = 0.0) -> list[str]:
+    """Ordinary lines, of which a share is of a kind that came with a release."""
+    rng = random.Random(seed)
+    return [
+        telemetry.line(rng, ROLLOUT) if rng.random() < rollout else telemetry.normal_line(rng)
+        for _ in range(count)
+    ]
+
+
+def burst(seed: int, pattern: str) -> list[str]:
+    rng = random.Random(seed)
+    return [telemetry.line(rng, pattern) for _ in range(25)]
+
+
+def named_new(rows: list[dict[str, Any]], words: str) -> list[dict[str, Any]]:
+    """The anomalies that call a line with these words new."""
+    return [row for row in rows if words in json.dumps(row["detailed_explanation"].get("templates_new", []))]
+
+
+async def test_a_refreshed_baseline_takes_in_what_was_new_and_finds_what_is(
+    data_dir: Path, tmp_path: Path
+) -> None:
+    sent = 0
+
+    async def send(lines: list[str]) -> dict[str, Any]:
+        nonlocal sent
+        file = tmp_path / "shop.log"
+        file.write_text("\n".join(lines) + "\n")
+        await driftlock("send", str(file), "--service", "shop", "--endpoint", tree.otlp_http)
+        sent += len(lines)
+        return await until_scored(tree, "shop", sent)
+
+    async with Tree(data_dir, "--detector-workers", "1") as tree:
+        stream = await send(shop_lines(1, 4_000))
+        assert stream["phase"] == "ready"
+        path, before = f"/v1/streams/{stream['id']}", stream["baseline_ref"]
+        await send(burst(2, ROLLOUT) + shop_lines(3, 200))
+        alarmed = await tree.anomalies(service="shop")
+        assert named_new(alarmed, "rollout"), "what came with the release is new to the first baseline"
+
+        async with tree.client as client:
+            answer = await client.post(f"{path}/baseline")
+        assert answer.status_code == 202, answer.text
+        stream = await send(shop_lines(4, 500, rollout=0.2))
+        assert stream["phase"] == "learning"
+        assert 0 < stream["warm_up"]["progress"] < 1
+        assert (await tree.get(path))["refresh"]["closed_at"] is None
+
+        stream = await send(shop_lines(5, 4_000, rollout=0.2))
+        assert stream["phase"] == "ready"
+        after, record = stream["baseline_ref"], (await tree.get(path))["refresh"]
+        assert (record["baseline_before"], record["baseline_after"]) == (before, after)
+        assert record["id"] == answer.json()["id"]
+        assert record["closed_at"]
+        assert before != after
+
+        await send(shop_lines(6, 1_000, rollout=0.2) + burst(7, DISK) + shop_lines(8, 200, rollout=0.2))
+        known = {row["id"] for row in alarmed}
+        since = [row for row in await tree.anomalies(service="shop") if row["id"] not in known]
+        url = embedded_database_url(DataFolder(data_dir))
+        connection = await asyncpg.connect(url)
+        kept = {row["sha256"] for row in await connection.fetch("SELECT sha256 FROM baselines")}
+        await connection.close()
+    assert not named_new(since, "rollout")
+    (found, *_) = named_new(since, "disk failure")
+    assert found["baseline_ref"] == after
+    assert {before, after} <= kept

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Annotated
 
 from litestar.di import NamedDependency
@@ -105,8 +105,19 @@ def _check_times(*, start_time: datetime | None, end_time: datetime | None) -> N
     for name, value in (("start_time", start_time), ("end_time", end_time)):
         if value is not None and value.tzinfo is None:
             raise invalid(name, "must say its offset from UTC, such as Z or +02:00 (with + sent as %2B)")
+        if value is not None and not _has_year(value):
+            raise invalid(name, "must lie in the years 1 to 9999, in UTC")
     if start_time is not None and end_time is not None and start_time >= end_time:
         raise invalid("end_time", "must be after start_time")
+
+
+def _has_year(value: datetime) -> bool:
+    """Whether a time has a year in UTC, too; the database is asked in UTC."""
+    try:
+        value.astimezone(UTC)
+    except OverflowError:
+        return False
+    return True
 
 
 def invalid(name: str, message: str) -> ValidationException:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from dataclasses import replace
 from typing import Annotated, Literal
 
 from cyclopts import Parameter
@@ -19,6 +20,7 @@ from driftlock.cli.series_file import is_series, series_findings
 from driftlock.cli.units import Scored, add_lines, score_blocks, score_sessions
 from driftlock.core.log_settings import LogSettings
 from driftlock.core.log_stream import LogStream
+from driftlock.core.profiles import chosen
 from driftlock.core.verdict import Verdict
 from driftlock.errors import UsageError
 from driftlock.signals.masking import Masking
@@ -28,8 +30,9 @@ FOUND_EXIT_CODE = 10
 FOLLOW_WAIT_S = 0.25
 FOLLOW_BATCH_LINES = 1_000
 FOLLOW_IDLE_NS = 30_000_000_000
+NO_BUDGET = float("inf")
 
-Lines = Callable[[int, int], None]
+ProfileGiven = Literal["sensitive", "balanced", "strict"]
 
 
 def _own(text: str, **more: object) -> Parameter:
@@ -60,6 +63,21 @@ def detect(
         tuple[str, ...],
         _own("NAME=REGEX: what matches reads <NAME>, before all other masking. Repeatable.", negative=()),
     ] = (),
+    profile: Annotated[
+        ProfileGiven | None,
+        _own(
+            "How much to be told, as by the server: sensitive (p ≤ 0.05, at most 50 alarms a week of the "
+            "log), balanced (0.01, 20) or strict (0.001, 5). Without it: p ≤ 0.05, in a series 0.01, and no "
+            "budget."
+        ),
+    ] = None,
+    alert_budget: Annotated[
+        float | None,
+        _own(
+            "Alarms in any week of a log at most. Without it, the profile's. Series have no budget.",
+            validator=Number(gte=0),
+        ),
+    ] = None,
     limit: Annotated[int, _own("The most anomalies to show.", validator=Number(gte=1))] = 20,
     follow: Annotated[
         bool, _own("Read on as the file grows and show each anomaly as it is found.", negative=())
@@ -79,14 +97,23 @@ def detect(
     if follow and len(files) > 1:
         raise UsageError("Only one file can be followed.")
     pattern = _pattern(session, session_key)
-    settings = block_settings(baseline=baseline, window=window, hop=hop)
+    settings = _alerting(block_settings(baseline=baseline, window=window, hop=hop), profile, alert_budget)
     masking = Masking.of(mask=mask)
     if follow:
         count = _follow(files[0], settings, pattern, masking, format)
     else:
-        count = _detect_all(files, settings, pattern, masking, baseline_fraction, format, limit)
+        series_p = None if profile is None else settings.p_value_threshold
+        count = _detect_all(files, settings, series_p, pattern, masking, baseline_fraction, format, limit)
     sys.stdout.flush()
     raise SystemExit(FOUND_EXIT_CODE if count else 0)
+
+
+def _alerting(settings: LogSettings, profile: ProfileGiven | None, budget: float | None) -> LogSettings:
+    """The settings with the numbers of a profile; without one, the threshold they have and no budget."""
+    if profile is None:
+        return replace(settings, alert_budget=NO_BUDGET if budget is None else budget)
+    told = chosen(profile, alert_budget=budget)
+    return replace(settings, p_value_threshold=told.p_value_threshold, alert_budget=told.alert_budget)
 
 
 def _pattern(session: str | None, session_key: str | None) -> str | None:
@@ -103,6 +130,7 @@ def _pattern(session: str | None, session_key: str | None) -> str | None:
 def _detect_all(
     files: tuple[str, ...],
     settings: LogSettings,
+    series_p: float | None,
     pattern: str | None,
     masking: Masking,
     baseline_fraction: float,
@@ -114,7 +142,7 @@ def _detect_all(
     found: list[Found] = []
     for name in files:
         if pattern is None and is_series(name):
-            found += [Found(name, verdict) for verdict in series_findings(name)]
+            found += [Found(name, verdict) for verdict in series_findings(name, series_p)]
             continue
         with LogFile(name) as file, _progress(errors) as progress:
             task = progress.add_task(name, total=file.size, lines=0, speed=0.0)
@@ -138,7 +166,7 @@ def _detect_all(
             seconds = time.monotonic() - begun
         alarms = [verdict for verdict in scored.verdicts if verdict.alarm]
         found += [Found(name, verdict) for verdict in alarms]
-        _summary(errors, name, scored, len(alarms), seconds)
+        _summary(errors, name, scored, settings.p_value_threshold, len(alarms), seconds)
     _print_ranked(ranked(found), form, limit, many_files=len(files) > 1)
     return len(found)
 
@@ -166,13 +194,18 @@ def _progress(console: Console) -> Progress:
     )
 
 
-def _summary(console: Console, name: str, scored: Scored, alarms: int, seconds: float) -> None:
+def _summary(
+    console: Console, name: str, scored: Scored, threshold: float, alarms: int, seconds: float
+) -> None:
     speed = scored.lines / max(seconds, 1e-9)
     said = f"{name}: {scored.lines:,} lines in {seconds:.1f} s ({speed:,.0f} lines/s), "
     warm_up = scored.stream.warm_up
     if warm_up.phase == "ready":
         units = len(scored.verdicts)
         said += f"{units:,} units judged by {scored.units_baseline:,} learned first, {alarms:,} anomalies."
+    elif warm_up.phase == "calibrating":
+        said += f"too short for p ≤ {threshold:g}: with {warm_up.units_seen:,} units the least is "
+        said += f"{warm_up.earliest_p:.2g}."
     else:
         said += f"too short to judge: {warm_up.units_seen:,} of {warm_up.units_needed:,} units to learn from."
     if scored.stream.overflowed:
@@ -183,7 +216,12 @@ def _summary(console: Console, name: str, scored: Scored, alarms: int, seconds: 
 def _follow(name: str, settings: LogSettings, pattern: str | None, masking: Masking, form: str) -> int:
     """Scores lines as they come, until the input ends (a pipe) or Ctrl-C (a file)."""
     if pattern is not None:
-        settings = LogSettings(mode="session", session_idle_ns=FOLLOW_IDLE_NS, alert_budget=float("inf"))
+        settings = LogSettings(
+            mode="session",
+            session_idle_ns=FOLLOW_IDLE_NS,
+            p_value_threshold=settings.p_value_threshold,
+            alert_budget=settings.alert_budget,
+        )
     stream, lines, count = LogStream(settings), 0, 0
     console = Console(highlight=False)
 

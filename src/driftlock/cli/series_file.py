@@ -40,11 +40,15 @@ def scored_series(name: str) -> tuple[list[str], npt.NDArray[np.float64], npt.ND
     return timestamps, values, score_series(timestamps, values)
 
 
-def series_findings(name: str) -> list[Verdict]:
-    """The alarms of a series file as verdicts; positions are its rows, from 1."""
+def series_findings(name: str, p_value_threshold: float | None = None) -> list[Verdict]:
+    """The alarms of a series file as verdicts, by default at the detector's own threshold; positions are its
+    rows, from 1."""
     timestamps, values = read_series(Path(name))
     time_ns = times_in_ns(timestamps)
-    columns = SeriesDetector().score(values, time_ns)
+    detector = SeriesDetector()
+    if p_value_threshold is not None:
+        detector = SeriesDetector(p_value_threshold=p_value_threshold)
+    columns = detector.score(values, time_ns)
     return [
         point_verdict(
             columns,

@@ -9,6 +9,7 @@ from __future__ import annotations
 import difflib
 import os
 import tomllib
+from collections.abc import Callable
 from dataclasses import fields
 from pathlib import Path
 from typing import Annotated, Any
@@ -18,7 +19,7 @@ from cyclopts.argument import ArgumentCollection
 from cyclopts.config import Dict, Env
 
 from driftlock.errors import UsageError
-from driftlock.runtime.settings import PREFIX, Settings
+from driftlock.runtime.settings import PREFIX, Settings, documented
 
 FILE = "driftlock.toml"
 
@@ -56,6 +57,11 @@ class SettingsFile:
         values = _read(path, given=given)
         source = Dict(values, source=str(path), allow_unknown=True, use_commands_as_keys=False)
         source(app, commands, arguments)
+        for argument in arguments:  # whose keyword is `[key]`, which the printing of faults takes for markup
+            argument.tokens[:] = [
+                token.evolve(keyword=token.keyword.strip("[]")) if token.keyword else token
+                for token in argument.tokens
+            ]
 
 
 def providers() -> list[Any]:
@@ -88,4 +94,38 @@ def _read(path: Path, *, given: bool) -> dict[str, Any]:
             near = difflib.get_close_matches(key, known, n=1)
             hint = f"Did you mean {near[0]}?" if near else "See docs/reference/settings.md for every setting."
             raise UsageError(f"{path} has a setting {key!r} that Driftlock does not know.", hint=hint)
+    _check_types(path, loaded)
     return loaded
+
+
+def _check_types(path: Path, loaded: dict[str, Any]) -> None:
+    """Refuse values of another TOML type than the setting's: converted, `true` would be the text True."""
+    kinds = {setting.name: setting.kind for setting in documented()}
+    for key, value in loaded.items():
+        wanted, fits = _FITS.get(kinds[key], ("a text", _is_text))
+        if not fits(value):  # the value is not told: it may hold a password
+            found = _TYPES.get(type(value).__name__, "a time")
+            raise UsageError(f"{key} must be {wanted}; in {path} it is {found}.")
+
+
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str)
+
+
+def _is_names(value: Any) -> bool:
+    return all(map(_is_text, value)) if isinstance(value, list) else _is_text(value)
+
+
+_FITS: dict[str, tuple[str, Callable[[Any], bool]]] = {
+    "whole number": ("a whole number", lambda value: type(value) is int),
+    "number": ("a number", lambda value: type(value) in (int, float)),
+    "names": ("a text or a list of texts", _is_names),
+}
+_TYPES = {
+    "str": "a text",
+    "bool": "true or false",
+    "int": "a whole number",
+    "float": "a fraction",
+    "list": "a list",
+    "dict": "a table",
+}

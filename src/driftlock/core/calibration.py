@@ -3,6 +3,10 @@
 Owns the scores that a new one is ranked against. p = (1 + #{calibration ≥ s}) / (1 + n), never 0. Under the
 null that a unit is exchangeable with the calibration units, P(p ≤ α) ≤ α for every α (Vovk, Gammerman and
 Shafer 2005); when the set holds anomalies, p is too large, never too small. Rolling, since real logs drift.
+
+A model that goes on learning grows surer of what is usual, so the same rare event costs a little more each
+time it comes: ranked exactly, it would outrank all its like. So scores up to `slack` lower count as reached,
+which can only enlarge p.
 """
 
 from __future__ import annotations
@@ -28,17 +32,18 @@ def count_at_least(scores: npt.NDArray[np.float64], size: int, score: float) -> 
 
 
 class Calibration:
-    """The last `size_max` scores of units that were scored before they were learned."""
+    """The last `size_max` scores of units that were scored before they were learned; `slack` in bits."""
 
-    def __init__(self, size_max: int) -> None:
+    def __init__(self, size_max: int, *, slack: float = 0.0) -> None:
         self.size_max = size_max
+        self.slack = slack
         self.scores = np.zeros(min(_START, size_max))
         self.next = 0
         self.size = 0
 
     def at_least(self, score: float) -> int:
-        """How many calibration scores reach `score`."""
-        return int(count_at_least(self.scores, self.size, score))
+        """How many calibration scores reach `score`, or nearly."""
+        return int(count_at_least(self.scores, self.size, score - self.slack))
 
     def p_value(self, score: float) -> float:
         """The conformal p-value of `score`; 1 while there is nothing to compare with."""

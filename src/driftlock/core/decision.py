@@ -3,10 +3,11 @@
 A p-value of α flags a share α of the units of a stationary stream for ever; nobody would read that. So a
 unit with p ≤ α alarms only if it is a record (stranger than the whole calibration set, which happens to an
 exchangeable unit with probability 1/(n + 1)), or if its cause was not seen among suspicious units for the
-last `REPEAT_UNITS` and either p ≤ α/5 or the cause is a line never seen at all (causes are templates, so a
-stationary stream runs out of them). No week of the stream's clock, wherever it begins, holds more alarms than
-the alert budget; its last quarter is kept for all-time records, so that a run of small finds does not silence
-what is stranger than everything before. Consecutive suspicious blocks are one episode with one alarm.
+last `REPEAT_UNITS` and either p ≤ α/5, or nothing of its hour is as strange (an hour's set may be too small
+for α/5), or the cause is a line never seen at all (causes are templates, so a stationary stream runs out of
+them). No week of the stream's clock, wherever it begins, holds more alarms than the alert budget; its last
+quarter is kept for all-time records, so that a run of small finds does not silence what is stranger than
+everything before. Consecutive suspicious blocks are one episode with one alarm.
 """
 
 from __future__ import annotations
@@ -31,7 +32,9 @@ Cause = tuple[str, int]
 class Evidence:
     """What is known of a unit when it is decided on.
 
-    `record`: no calibration score reaches its score. `unseen`: its cause is a line never learned before.
+    `record`: no calibration score, of its hour or of the whole stream, reaches its score; `record_of_hour`:
+    it was ranked among its hour's, and none of those does. `unseen`: its cause is a line never learned
+    before.
     """
 
     score: float
@@ -40,6 +43,7 @@ class Evidence:
     cause: Cause
     unseen: bool
     now_ns: int
+    record_of_hour: bool = False
 
 
 class Decision:
@@ -65,6 +69,8 @@ class Decision:
         self._all_time = max(self._all_time, evidence.score)
         if evidence.p_value <= self._threshold:
             self._note(evidence.cause)
+        else:
+            self._calm(1)
 
     def decide(self, evidence: Evidence) -> bool:
         """Whether the unit alarms."""
@@ -74,11 +80,11 @@ class Decision:
         inside = self._open
         self.observe(evidence)
         if evidence.p_value > self._threshold:
-            self._calm(1)
             return False
         self._clock_ns = max(self._clock_ns, evidence.now_ns)
         self._quiet = 0
-        rare = evidence.unseen or evidence.p_value <= NEW_CAUSE_SHARE * self._threshold
+        small = evidence.p_value <= NEW_CAUSE_SHARE * self._threshold
+        rare = evidence.unseen or evidence.record_of_hour or small
         strange = evidence.record or (news and rare)
         if not strange or inside or not self.spend(all_time=all_time):
             return False

@@ -39,13 +39,14 @@ class Explained:
 
 @dataclass(frozen=True, slots=True)
 class Significance:
-    """The test's numbers that the sentence tells."""
+    """The test's numbers that the sentence tells; `of_hour`: among units of the same hour of the day."""
 
     score: float
     p_value: float
     calibration_size: int
     reached_by: int
     usual_score: float
+    of_hour: bool = False
 
 
 class Explainer:
@@ -149,9 +150,10 @@ class Explainer:
         """One plain sentence: how surprising, against what, and the main cause."""
         cause = max(blocks, key=lambda block: block.assessment.score)
         ratio = f", {facts.score / facts.usual_score:.1f} times the usual" if facts.usual_score > 0 else ""
+        whose = " of this hour of the day" if facts.of_hour else ""
         return (
             f"Costs {facts.score:.1f} bits to describe{ratio} {facts.usual_score:.1f}, and "
-            f"{facts.reached_by} of {facts.calibration_size} ordinary units reach that "
+            f"{facts.reached_by} of {facts.calibration_size} ordinary units{whose} reach that "
             f"(p = {facts.p_value:.3g}): {self._why(cause)}."
         )
 

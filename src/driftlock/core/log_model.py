@@ -17,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from driftlock.core.calibration import Calibration
+from driftlock.core.calibration_hours import CalibrationByHour, hours_of
 from driftlock.core.coder import CodedUnit, Coder, Part
 from driftlock.core.coder_context import ContextCoder
 from driftlock.core.coder_count import CountCoder
@@ -50,6 +51,7 @@ class Assessment:
 
     `score` is exactly presence.bits + order_shares.sum() + count.bits + set_bits, the latter two weighted
     already. `order_shares` has one entry a symbol: the unit's events and, for sessions, its end.
+    `order_lengths` is the code length by each order of context, empty once the unit is learned.
     """
 
     score: float
@@ -58,6 +60,7 @@ class Assessment:
     count: Part
     set_bits: float
     order_shares: npt.NDArray[np.float64]
+    order_lengths: npt.NDArray[np.float64]
 
 
 class LogModel:
@@ -87,12 +90,12 @@ class LogModel:
     def assess(self, unit: CodedUnit) -> Assessment:
         """Scores a unit against what was learned before it."""
         presence = self.presence.code(unit)
-        mean, total, shares = self._order.code_symbols(unit)
+        mean, total, shares, lengths = self._order.code_symbols(unit)
         count = self.count.code(unit)
         weighted = Part(COUNT_WEIGHT * count.bits, count.template)
         set_bits = SET_WEIGHT * self._set.code(unit).bits
         score = presence.bits + mean + weighted.bits + set_bits
-        return Assessment(score, total, presence, weighted, set_bits, shares)
+        return Assessment(score, total, presence, weighted, set_bits, shares, lengths)
 
     def run(
         self,
@@ -100,7 +103,7 @@ class LogModel:
         first: int,
         found: Found,
         *,
-        calibration: Calibration,
+        calibration: CalibrationByHour,
         threshold: float,
         before: Sequence[float],
     ) -> tuple[int, int]:
@@ -109,12 +112,13 @@ class LogModel:
         Fills the rows of `found`; returns the first unit not taken, and why (see `log_run`). `before` has the
         scores of the blocks that share a window with the first unit, oldest first.
         """
-        tallies = self._tallies(calibration)
+        tallies = self._tallies(calibration.whole)
         stop, why = run_units(
             units.ids,
             units.bounds,
             units.known,
             units.taught,
+            hours_of(units.last_time_ns),
             first,
             Learned(
                 self._templates.hashes,
@@ -123,20 +127,26 @@ class LogModel:
                 self.presence.marks,
                 self.count.histogram,
                 _table(self._order.table),
+                self._order.lengths,
                 _table(self._set.table),
             ),
             Ranked(
                 self._teacher_scores.scores,
                 self._teacher_scores.size_max,
+                calibration.whole.scores,
+                calibration.whole.size_max,
                 calibration.scores,
-                calibration.size_max,
+                calibration.hour_max,
+                calibration.tallies,
+                calibration.least,
                 threshold,
+                calibration.whole.slack,
             ),
             tallies,
             np.array(before, np.float64),
             found,
         )
-        self._take_tallies(tallies, calibration)
+        self._take_tallies(tallies, calibration.whole)
         return int(stop), int(why)
 
     def _tallies(self, calibration: Calibration) -> npt.NDArray[np.int64]:
@@ -170,9 +180,14 @@ class LogModel:
         suspicion = self._teacher_scores.p_value(assessment.presence.bits)
         self._teacher_scores.add(assessment.presence.bits)
         self.presence.learn(unit)
-        for student in self._students if suspicion > GATE_P else ():
-            student.learn(unit)
+        if suspicion > GATE_P:
+            self._teach(unit, assessment.order_lengths)
         return suspicion > GATE_P
+
+    def _teach(self, unit: CodedUnit, order_lengths: npt.NDArray[np.float64]) -> None:
+        self._order.follow(order_lengths)
+        for student in self._students:
+            student.learn(unit)
 
     def learn_baseline(self, units: Sequence[CodedUnit]) -> tuple[list[Assessment], list[bool]]:
         """Learns a baseline, trimmed; returns leave-one-out assessments of all units, and which were kept."""
@@ -183,8 +198,7 @@ class LogModel:
             kept = self._trim(units, kept)
         for unit, inside in zip(units, kept, strict=True):
             if inside:
-                for student in self._students:
-                    student.learn(unit)
+                self._teach(unit, self._order.code_symbols(unit).lengths)
         assessments = _leave_one_out(self._coders, units, kept, self.assess)
         for assessment in assessments:
             self._teacher_scores.add(assessment.presence.bits)

@@ -16,6 +16,7 @@ import numpy.typing as npt
 
 from driftlock.core import (
     calibration,
+    calibration_hours,
     coder,
     coder_context,
     coder_count,
@@ -25,8 +26,9 @@ from driftlock.core import (
     logarithm,
 )
 from driftlock.core.calibration import count_at_least
+from driftlock.core.calibration_hours import DAYS, HELD, HOUR_DAYS_MIN, HOURS, LAST_DAY, NEXT, NO_HOUR
 from driftlock.core.coder import UNITS_REMEMBERED_MAX, tally
-from driftlock.core.coder_context import CHUNK_SYMBOLS, END, ORDER, learn_order, order_bits
+from driftlock.core.coder_context import CHUNK_SYMBOLS, END, ORDERS, follow_orders, learn_order, order_bits
 from driftlock.core.coder_count import count_bits, learn_counts
 from driftlock.core.coder_presence import learn_presence, presence_bits
 from driftlock.core.coder_set import learn_set, set_bits
@@ -73,18 +75,24 @@ class Learned(NamedTuple):
     marks: Ids
     histogram: npt.NDArray[np.uint16]
     order: Table
+    order_lengths: Floats
     sets: Table
 
 
 class Ranked(NamedTuple):
-    """The teacher's last scores and the calibration set, rings that grow to their largest size elsewhere, and
-    the threshold of p-values."""
+    """The teacher's last scores and the calibration sets, rings that grow to their largest size elsewhere,
+    the threshold of p-values and the slack of scores. What is named for hours is `CalibrationByHour`'s."""
 
     teacher: Floats
     teacher_max: int
     calibration: Floats
     calibration_max: int
+    hours: npt.NDArray[np.float32]
+    hours_max: int
+    hour_tallies: Ints
+    hour_least: int
     threshold: float
+    slack: float
 
 
 class Found(NamedTuple):
@@ -101,6 +109,7 @@ class Found(NamedTuple):
     distinct: Ids
     counts: Ids
     symbols: npt.NDArray[np.uint64]
+    lengths: Floats
 
 
 def found_for(bounds: Ints) -> Found:
@@ -116,6 +125,7 @@ def found_for(bounds: Ints) -> Found:
         np.empty(longest, np.int32),
         np.empty(longest, np.int32),
         np.empty(longest + 1, np.uint64),
+        np.empty(ORDERS),
     )
 
 
@@ -141,6 +151,39 @@ def _ring_add(ring: Floats, tallies: Ints, size_at: int, next_at: int, value: fl
     ring[tallies[next_at]] = value
     tallies[next_at] = (tallies[next_at] + 1) % len(ring)
     tallies[size_at] = min(tallies[size_at] + 1, len(ring))
+
+
+@numba.njit(cache=False)
+def _hour_uses(ranked: Ranked, hour: int) -> bool:
+    """What `CalibrationByHour.uses` tells."""
+    if hour == NO_HOUR or not ranked.hours_max:
+        return False
+    own = ranked.hour_tallies[hour % HOURS]
+    return bool(own[HELD] >= ranked.hour_least and own[DAYS] >= HOUR_DAYS_MIN)
+
+
+@numba.njit(cache=False)
+def _hour_fits(ranked: Ranked, hour: int) -> bool:
+    """Whether the hour's set takes another score without growing."""
+    if hour == NO_HOUR or not ranked.hours_max:
+        return True
+    held = ranked.hour_tallies[hour % HOURS, HELD]
+    return bool(held < ranked.hours.shape[1] or held == ranked.hours_max)
+
+
+@numba.njit(cache=False)
+def _hour_add(ranked: Ranked, hour: int, score: float) -> None:
+    """What `CalibrationByHour.add` does for the hour's set, where that need not grow."""
+    if hour == NO_HOUR or not ranked.hours_max:
+        return
+    own = ranked.hour_tallies[hour % HOURS]
+    ranked.hours[hour % HOURS, own[NEXT]] = np.float32(score)
+    own[NEXT] = (own[NEXT] + 1) % ranked.hours_max
+    own[HELD] = min(own[HELD] + 1, ranked.hours_max)
+    day = hour // HOURS + 1
+    if own[LAST_DAY] != day:
+        own[DAYS] = min(own[DAYS] + 1, HOUR_DAYS_MIN)
+        own[LAST_DAY] = day
 
 
 @numba.njit(cache=False)
@@ -175,6 +218,7 @@ def _unit_loop(sources: int) -> Any:
         bounds: Ints,
         known: Ids,
         taught: npt.NDArray[np.bool_],
+        hours: Ints,
         first: int,
         learned: Learned,
         ranked: Ranked,
@@ -185,9 +229,10 @@ def _unit_loop(sources: int) -> Any:
         """Takes units from `first` on; returns the first one not taken, and why it was not.
 
         Unit i is `ids[bounds[i]:bounds[i + 1]]`; its first `known[i]` events were learned before, by the
-        students too if `taught[i]`, and are taken back first. `before` has the scores of the blocks that
-        share a window with the first unit, oldest first. Rows of `found` are filled up to the unit at which
-        it stops, included if that reaches the threshold: it is then assessed and taken back, not learned.
+        students too if `taught[i]`, and are taken back first. It ended in hour `hours[i]`. `before` has the
+        scores of the blocks that share a window with the first unit, oldest first. Rows of `found` are filled
+        up to the unit at which it stops, included if that reaches the threshold: it is then assessed and
+        taken back, not learned.
         """
         assert sources >= 0  # closed over, so that the cache knows which sources made the kernel
         distinct, counts, symbols = found.distinct, found.counts, found.symbols
@@ -198,10 +243,11 @@ def _unit_loop(sources: int) -> Any:
             if (
                 signs > CHUNK_SYMBOLS
                 or max(tallies[PRESENCE_UNITS], tallies[ORDER_UNITS]) + 1 >= UNITS_REMEMBERED_MAX
-                or not _fits(order, tallies[ORDER_TAKEN], 2 * (ORDER + 1) * signs)
+                or not _fits(order, tallies[ORDER_TAKEN], 2 * ORDERS * signs)
                 or not _fits(sets, tallies[SET_TAKEN], 1)
                 or tallies[TEACHER_SIZE] == len(ranked.teacher) < ranked.teacher_max
                 or tallies[SCORES_SIZE] == len(ranked.calibration) < ranked.calibration_max
+                or not _hour_fits(ranked, hours[i])
             ):
                 return i, NEEDS_ROOM
             if known[i]:
@@ -219,7 +265,9 @@ def _unit_loop(sources: int) -> Any:
             presence, presence_template = presence_bits(
                 held, learned.df, learned.marks, tallies[PRESENCE_UNITS]
             )
-            mean, total = order_bits(order.keys, order.counts, order.links, said, shares)
+            mean, total = order_bits(
+                order.keys, order.counts, order.links, said, learned.order_lengths, shares, found.lengths
+            )
             count, count_template = count_bits(held, times, learned.histogram)
             count *= COUNT_WEIGHT
             novel = SET_WEIGHT * set_bits(sets.keys, sets.counts, learned.hashes, held, tallies[SET_UNITS])
@@ -228,15 +276,22 @@ def _unit_loop(sources: int) -> Any:
             for back in range(1, len(before) + 1):
                 at = i - back
                 window += found.bits[at, SCORE] if at >= first else before[len(before) - (first - at)]
-            reached = count_at_least(ranked.calibration, tallies[SCORES_SIZE], window)
+            if _hour_uses(ranked, hours[i]):
+                size = ranked.hour_tallies[hours[i] % HOURS, HELD]
+                reached = count_at_least(
+                    ranked.hours[hours[i] % HOURS], size, float(np.float32(window - ranked.slack))
+                )
+            else:
+                size = tallies[SCORES_SIZE]
+                reached = count_at_least(ranked.calibration, size, window - ranked.slack)
             row = found.bits[i]
             row[SCORE], row[SURPRISE], row[PRESENCE] = score, total, presence
             if learned.ends:
                 found.end_bits[i] = shares[-1] * len(said)
             row[COUNT], row[SET], row[WINDOW] = count, novel, window
             found.templates[i, 0], found.templates[i, 1] = presence_template, count_template
-            found.reached[i, 0], found.reached[i, 1] = reached, tallies[SCORES_SIZE]
-            if (1 + reached) / (1 + tallies[SCORES_SIZE]) <= ranked.threshold:
+            found.reached[i, 0], found.reached[i, 1] = reached, size
+            if (1 + reached) / (1 + size) <= ranked.threshold:
                 return i, REACHES_THRESHOLD
             beyond = count_at_least(ranked.teacher, tallies[TEACHER_SIZE], presence)
             suspicion = (1 + beyond) / (1 + tallies[TEACHER_SIZE])
@@ -245,8 +300,10 @@ def _unit_loop(sources: int) -> Any:
             tallies[PRESENCE_UNITS] += 1
             if suspicion > GATE_P:
                 found.taught[i] = True
+                follow_orders(learned.order_lengths, found.lengths)
                 _learn_students(learned, held, times, said, tallies, 1)
             _ring_add(ranked.calibration, tallies, SCORES_SIZE, SCORES_NEXT, window)
+            _hour_add(ranked, hours[i], window)
         return len(bounds) - 1, FINISHED
 
     return run_units
@@ -255,6 +312,7 @@ def _unit_loop(sources: int) -> Any:
 run_units = _unit_loop(
     fingerprint(
         calibration,
+        calibration_hours,
         coder,
         coder_context,
         coder_count,

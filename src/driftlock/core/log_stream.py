@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from driftlock.core.calibration import Calibration
+from driftlock.core.calibration_hours import NO_HOUR, CalibrationByHour, hour_of
 from driftlock.core.coder import coded_unit
 from driftlock.core.decision import Cause, Decision, Evidence
 from driftlock.core.edetector import Drift, DriftDetector
@@ -35,9 +35,12 @@ from driftlock.core.verdict import Verdict, WarmUp
 
 __all__ = ["Assembled", "LogSettings", "LogStream"]
 
-SNAPSHOT_FORMAT = 2
+SNAPSHOT_FORMAT = 3
 END_BITS_MAX = 0.15
 """A session whose end costs no more ended where nine in ten with the same last lines do."""
+SLACK_BITS = 0.5
+"""A block's score may grow by so much with what its stream learns, and be no news. Without it, logs of many
+rare templates and logs of one cycle realised up to three times the p-values they were told."""
 Hashes = npt.NDArray[np.uint64]
 Int64s = npt.NDArray[np.int64]
 Float64s = npt.NDArray[np.float64]
@@ -99,7 +102,12 @@ class LogStream:
         self._tells = tells
         self._templates = TemplateTable()
         self._model = LogModel(self._templates, ends=settings.mode == "session")
-        self._calibration = Calibration(settings.calibration_max)
+        self._calibration = CalibrationByHour(
+            settings.calibration_max,
+            threshold=settings.p_value_threshold,
+            slack=SLACK_BITS * settings.blocks_per_window,
+        )
+        self._hour = NO_HOUR  # of the last unit
         self._decision = Decision(
             p_value_threshold=settings.p_value_threshold,
             alert_budget=settings.alert_budget,
@@ -207,15 +215,16 @@ class LogStream:
 
     @property
     def warm_up(self) -> WarmUp:
-        """Progress to the first verdict."""
+        """Progress to the first verdict; size and p are those of the set for the last unit's hour."""
         ready = self._baseline is not None
-        earliest = self._calibration.earliest_p
+        size = self._calibration.size(self._hour)
+        earliest = 1.0 / (1 + size)
         allowed = earliest <= self._settings.p_value_threshold
         return WarmUp(
             "learning" if not ready else "ready" if allowed else "calibrating",
             self._units_seen,
             self._settings.units_needed,
-            self._calibration.size,
+            size,
             earliest,
         )
 
@@ -289,6 +298,7 @@ class LogStream:
                 verdicts += self._passed(units, row, stop, found, now_ns)
                 judged.note(units, row, stop, found)
                 self._units_seen += stop - row
+                self._hour = hour_of(int(units.last_time_ns[stop - 1]))
             if stop < len(units):
                 clock = now_ns if isinstance(now_ns, int) else int(now_ns[stop])
                 verdicts.append(
@@ -348,7 +358,8 @@ class LogStream:
         judged.alarmed[row] = verdict.alarm or bool(units.alarmed[row])
         if self._model.ends:
             judged.over[row] = assessment.order_shares[-1] * len(assessment.order_shares) <= END_BITS_MAX
-        self._calibration.add(verdict.score)
+        self._hour = hour_of(verdict.last_time_ns)
+        self._calibration.add(verdict.score, self._hour)
         if self._model.halved != halved:
             self._sessions.forget_learned()
             units.known[row + 1 :] = 0
@@ -381,29 +392,36 @@ class LogStream:
             self._window.add(warming, row, coded, assessment)
             if self._window.full:
                 score = self._window.score
-                self._calibration.add(score)
+                self._hour = hour_of(int(warming.last_time_ns[row]))
+                self._calibration.add(score, self._hour)
                 scored.append((score, assessment))
+        everything = self._calibration.whole
         for score, assessment in scored:
-            reached = self._calibration.at_least(score) - 1
-            p_value = (1 + reached) / self._calibration.size
+            reached = everything.at_least(score) - 1
+            p_value = (1 + reached) / everything.size
             self._decision.observe(Evidence(score, p_value, reached == 0, _cause(assessment), False, 0))
         none = np.zeros(len(warming), np.bool_)
         self._sessions.settle(warming, np.array(kept), none, none)
 
     def _judge(self, units: Units, row: int, assessment: Assessment, now_ns: int) -> Verdict:
-        score = self._window.score
-        reached = self._calibration.at_least(score)
-        p_value = (1 + reached) / (1 + self._calibration.size)
-        alarm = self._alarms(units, row, Evidence(score, p_value, reached == 0, *self._cause(), now_ns))
+        score, hour = self._window.score, hour_of(int(units.last_time_ns[row]))
+        rank = self._calibration.rank(score, hour)
+        p_value = rank.p_value
+        record = rank.reached == 0 and (not rank.of_hour or self._calibration.whole.at_least(score) == 0)
+        evidence = Evidence(
+            score, p_value, record, *self._cause(), now_ns, record_of_hour=rank.of_hour and rank.reached == 0
+        )
+        alarm = self._alarms(units, row, evidence)
         oldest = self._window.oldest
         if not units.known[row] and self._is_whole_window(np.array(self._units_seen + 1)):
             self._drift.update(p_value, first=oldest.first, first_time_ns=oldest.first_time_ns, now_ns=now_ns)
         drift = self._drifted(alarm)
         told: dict[str, Any] = {}
         if (alarm or drift) and self._tells:
-            usual = self._calibration.quantile(0.5)
-            facts = Significance(score, p_value, self._calibration.size, reached, usual)
-            told = self._told(facts, seed_of(self.baseline_ref, oldest.first, int(units.last[row])), drift)
+            usual, high = (self._calibration.quantile(share, hour) for share in (0.5, 0.99))
+            facts = Significance(score, p_value, rank.size, rank.reached, usual, of_hour=rank.of_hour)
+            seed = seed_of(self.baseline_ref, oldest.first, int(units.last[row]))
+            told = self._told(facts, high, seed, drift)
         return Verdict(
             key=self._window.key(units.keys[row]),
             first=oldest.first,
@@ -414,7 +432,7 @@ class LogStream:
             score=score,
             p_value=p_value,
             surprise_bits=self._window.surprise_bits,
-            calibration_size=self._calibration.size,
+            calibration_size=rank.size,
             alarm=alarm or drift is not None,
             events_known=int(units.known[row]),
             kind="drift" if drift else "unit",
@@ -434,10 +452,9 @@ class LogStream:
             return False
         return self._decision.decide(evidence)
 
-    def _told(self, facts: Significance, seed: str, drift: Drift | None) -> dict[str, Any]:
+    def _told(self, facts: Significance, high: float, seed: str, drift: Drift | None) -> dict[str, Any]:
         assert self._baseline is not None
         teller = Teller(self._templates, self._model, self._baseline.load(), self._settings.byte_coder)
-        high = self._calibration.quantile(0.99)
         return teller.told(
             self._window.explained(self._marks), facts, high_score=high, seed=seed, drift=drift
         )
@@ -467,6 +484,7 @@ class LogStream:
             "templates": self._templates.state(),
             "model": self._model.state(),
             "calibration": self._calibration.state(),
+            "hour": self._hour,
             "decision": self._decision.state(),
             "drift": self._drift.state(),
             "blocks": self._blocks.state(),
@@ -496,6 +514,7 @@ class LogStream:
         self._templates.load(state["templates"])
         self._model.load(state["model"])
         self._calibration.load(state["calibration"])
+        self._hour = state["hour"]
         self._decision.load(state["decision"])
         self._drift.load(state["drift"])
         self._blocks.load(state["blocks"])

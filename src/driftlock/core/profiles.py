@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Literal, get_args
 
 ProfileName = Literal["sensitive", "balanced", "strict", "custom"]
-NAMES: tuple[str, ...] = get_args(ProfileName)
+NAMES: tuple[ProfileName, ...] = get_args(ProfileName)
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,11 +23,23 @@ class Profile:
 
 # The budgets: what a person can look at for one stream, several a day, a few a day, less than one a day. The
 # thresholds leave a stationary stream well below its budget, as `benchmarks.detection_promises` measures.
-PROFILES: dict[str, Profile] = {
+PROFILES: dict[ProfileName, Profile] = {
     "sensitive": Profile(0.05, 50.0),
     "balanced": Profile(0.01, 20.0),
     "strict": Profile(0.001, 5.0),
 }
+
+
+def name_of(profile: Profile) -> ProfileName:
+    """The name of a profile's numbers: `custom` for those of none.
+
+    >>> name_of(Profile(0.01, 20.0)), name_of(Profile(0.01, 3.0))
+    ('balanced', 'custom')
+    """
+    for name in NAMES:
+        if PROFILES.get(name) == profile:
+            return name
+    return "custom"
 
 
 def chosen(

@@ -16,6 +16,7 @@ from driftlock.core import logarithm, series_kernel, series_state
 from driftlock.core import series_tuning as tuned
 from driftlock.core.fingerprint import fingerprint
 from driftlock.core.logarithm import exp2, log2
+from driftlock.core.prefetch import LINE_BYTES, prefetch
 from driftlock.core.series_kernel import (
     SEASON_BUCKET_NS,
     VALUE_BOUND,
@@ -37,7 +38,7 @@ from driftlock.core.series_kernel import (
     short_novelty,
     value_novelty,
 )
-from driftlock.core.series_state import EXPERTS, SEASON_BUCKETS
+from driftlock.core.series_state import EXPERTS, HOT_BYTES, SEASON_BUCKETS
 
 cached = numba.njit(cache=True, error_model="numpy")
 
@@ -249,6 +250,9 @@ def _row_loop(sources: int) -> Any:
         assert sources >= 0  # closed over, so that the cache knows which sources made the kernel
         means = np.zeros(EXPERTS)
         for i in range(len(rows)):
+            if i + 1 < len(rows) and rows[i + 1] >= 0:
+                for offset in range(0, HOT_BYTES, LINE_BYTES):
+                    prefetch(state, rows[i + 1], offset)
             o = out[i]
             o.expected = np.nan
             o.low = np.nan

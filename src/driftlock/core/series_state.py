@@ -25,6 +25,7 @@ LONG_BLOCKS = 12
 TAIL_BINS = 128
 EPISODE_PEAKS = 16
 
+# what nearly every point touches comes first, so that it can be asked for ahead
 _FIELDS: list[tuple[str, str] | tuple[str, str, tuple[int, ...]]] = [
     ("id", "u8"),
     ("seen", "i8"),  # points learned, and the running number of the next
@@ -57,29 +58,31 @@ _FIELDS: list[tuple[str, str] | tuple[str, str, tuple[int, ...]]] = [
     ("long_sum", "f8"),
     ("band_factor", "f8"),
     ("tail_block", "f8"),
-    ("season", "f4", (SEASON_BUCKETS,)),
-    ("week", "f4", (WEEK_BUCKETS,)),
     ("value_entry", "f4", (ENTRIES,)),
     ("level_entry", "f4", (ENTRIES,)),
     ("short_now", "f4", (SHORT_BLOCKS,)),
     ("long_now", "f4", (LONG_BLOCKS,)),
-    ("short_entry", "f4", (SHORT_BLOCKS, ENTRIES)),
-    ("long_entry", "f4", (LONG_BLOCKS, ENTRIES)),
     ("peak_bits", "f4", (EPISODE_PEAKS,)),
     ("peak_at", "u4", (EPISODE_PEAKS,)),
     ("value_used", "u4", (ENTRIES,)),  # running number of last use, 0 for an empty entry
     ("level_used", "u4", (ENTRIES,)),
-    ("short_used", "u4", (ENTRIES,)),
-    ("long_used", "u4", (ENTRIES,)),
     ("tail", "u2", (TAIL_BINS,)),  # blocks whose maximum reached each bin or a higher one
     ("points", "u2", (TAIL_BINS,)),  # scored points that reached each bin or a higher one
     ("peaks", "u1"),
     ("started", "u1"),
     ("season_seen", "u1", (SEASON_BUCKETS,)),
     ("week_seen", "u1", (WEEK_BUCKETS,)),
+    ("season", "f4", (SEASON_BUCKETS,)),
+    ("week", "f4", (WEEK_BUCKETS,)),
+    ("short_used", "u4", (ENTRIES,)),
+    ("long_used", "u4", (ENTRIES,)),
+    ("short_entry", "f4", (SHORT_BLOCKS, ENTRIES)),
+    ("long_entry", "f4", (LONG_BLOCKS, ENTRIES)),
 ]
 
 STATE = np.dtype(_FIELDS, align=True)
 STATE_BYTES = STATE.itemsize
+HOT_BYTES = np.dtype(_FIELDS[: [field[0] for field in _FIELDS].index("tail")], align=True).itemsize + 64
+"""What nearly every point touches: the fields before `tail` and its first bins."""
 LAYOUT = hashlib.blake2b(repr(STATE.descr).encode(), digest_size=8).digest()
 assert STATE_BYTES <= 5632, "the state of a series is promised to fit 5.5 KB"

@@ -12,11 +12,13 @@ import logging
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import get_args
+from typing import Any, get_args
 
 import asyncpg
 
 from driftlock.bus.log import TelemetryLog
+from driftlock.core.log_settings import LogSettings
+from driftlock.core.profiles import Profile, name_of
 from driftlock.core.verdict import Phase
 from driftlock.detector import metrics
 from driftlock.detector.owner import PartitionOwner
@@ -28,6 +30,7 @@ from driftlock.storage.errors import FencedError
 
 logger = logging.getLogger(__name__)
 
+BUDGET = "alert_budget"  # in the settings of a stored configuration
 RETRY_WAIT_S = 0.5
 DRAIN_TIMEOUT_S = 1.2  # below what a supervisor gives a role to end
 POOL_CONNECTIONS_MAX = 4
@@ -83,8 +86,11 @@ async def _serve(settings: DetectorSettings, stop: asyncio.Event, now_ns: Callab
 async def _engine_settings(engine: EngineSettings, conn: asyncpg.Connection) -> EngineSettings:
     """The engine's settings under the detection configuration in force, whose version verdicts name."""
     logs = engine.logs
-    wanted = config.Wanted(logs.p_value_threshold, logs.baseline_size, logs.window_size, logs.hop_size)
+    told = _told_alerting(logs)
+    wanted = config.Wanted(logs.p_value_threshold, logs.baseline_size, logs.window_size, logs.hop_size, told)
     present = await config.settle(conn, wanted)
+    stored = present.settings.get(BUDGET, logs.alert_budget)
+    budget = math.inf if stored is None else float(stored)
     return replace(
         engine,
         logs=replace(
@@ -93,11 +99,21 @@ async def _engine_settings(engine: EngineSettings, conn: asyncpg.Connection) -> 
             baseline_size=present.baseline_size,
             window_size=present.window_size,
             hop_size=present.hop_size,
+            alert_budget=budget,
         ),
-        traces=replace(engine.traces, p_value_threshold=present.p_value_threshold),
+        traces=replace(engine.traces, p_value_threshold=present.p_value_threshold, alert_budget=budget),
         series=replace(engine.series, p_value_threshold=present.p_value_threshold),
         config_version=present.version,
     )
+
+
+def _told_alerting(logs: LogSettings) -> dict[str, Any]:
+    """Profile and budget as the stored configuration tells them; a budget without bound is null."""
+    profile = name_of(Profile(logs.p_value_threshold, logs.alert_budget))
+    return {
+        "profile": profile,
+        BUDGET: logs.alert_budget if math.isfinite(logs.alert_budget) else None,
+    }
 
 
 class _Claims:

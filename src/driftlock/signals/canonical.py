@@ -1,4 +1,4 @@
-"""Canonical bytes, version 3: a line of text with its variable parts replaced by typed placeholders.
+"""Canonical bytes, version 4: a line of text with its variable parts replaced by typed placeholders.
 
 Owns: the grammar below, its compiled scanner, and the 64-bit hash of a canonical line. Must not know: OTLP,
 streams, detection. The scanner is in `scanner.py`, what it matches in `mask_times.py`, `masks.py`,
@@ -7,7 +7,8 @@ streams, detection. The scanner is in `scanner.py`, what it matches in `mask_tim
 
 A change in what any input yields is a new `CANONICAL_VERSION`, because baselines hold canonical bytes.
 
-1. Cut: at most `LINE_BYTES_MAX` bytes of input, on a character's boundary; a cut line ends with `<cut>`.
+1. Cut: at most `LINE_BYTES_MAX` bytes of input; the chunk (step 3) that a cut falls into goes with it, since
+   half an address or a key has no form any more. A cut line ends with `<cut>`.
 2. Clean: each byte outside valid UTF-8 becomes `?`, each run of line breaks one break, which is written `⏎`,
    each other run of spaces and control characters one space; none at either end.
 3. Chunks: bytes between delimiters (space, break, quotes, brackets, `,` `;` `=` `|` and the backquote), which
@@ -38,14 +39,14 @@ from driftlock.signals import chars, kernel, marks, mask_times, masks, redaction
 from driftlock.signals import clean as cleaning
 from driftlock.signals import secrets as secret_forms
 from driftlock.signals.batch import Lines
-from driftlock.signals.clean import clean, is_clean
+from driftlock.signals.clean import clean, cut_end, is_clean
 from driftlock.signals.kernel import entry, inner, pointer, readonly, sources
 from driftlock.signals.marks import M_CUT, MARKS, put
 from driftlock.signals.scanner import ZERO, mask_line
 
 __all__ = ["CANONICAL_VERSION", "LINE_BYTES_MAX", "MARKS", "canonicalise", "hash_lines", "with_endings"]
 
-CANONICAL_VERSION = 3
+CANONICAL_VERSION = 4
 LINE_BYTES_MAX = 4096
 # Worst growth: one byte and a line break become `<num>` and the three bytes of the mark.
 GROWTH_MAX = 5
@@ -123,9 +124,7 @@ def _line_loop(made_of: int) -> Any:
             start, end = starts[i], ends[i]
             cut = end - start > LINE_BYTES_MAX
             if cut:
-                end = start + LINE_BYTES_MAX
-                while end > start + LINE_BYTES_MAX - 3 and b[end] & 0xC0 == 0x80:
-                    end -= 1
+                end = cut_end(b, start, start + LINE_BYTES_MAX)
             if is_clean(b, start, end):
                 o = mask_line(b, start, end, hide, out, o)
             else:

@@ -7,8 +7,12 @@ from __future__ import annotations
 
 import numpy as np
 
+from driftlock.signals.chars import CLASS, DELIMITER
 from driftlock.signals.kernel import inner, once
 from driftlock.signals.scanner import ZERO
+
+_ENDS_CHUNK = (CLASS & DELIMITER) != 0
+_ENDS_CHUNK[:33] = _ENDS_CHUNK[127] = True  # they become spaces
 
 
 @once
@@ -20,6 +24,14 @@ def is_clean(b, k, e):  # type: ignore[no-untyped-def]
         # Without branches, so that it becomes vector code. All but 32 to 126 wrap to 95 and more.
         odd |= np.uint8((np.uint8(b[p] - 32) >= 95) | ((b[p] | b[p + 1]) == 32))
     return odd == 0
+
+
+@inner
+def cut_end(b, k, e):  # type: ignore[no-untyped-def]
+    """Where b[k:e] ends when the line goes on at e: before the chunk that would be cut in two."""
+    while e > k and not (_ENDS_CHUNK[b[e]] or _ENDS_CHUNK[b[e - 1]]):
+        e -= 1
+    return e
 
 
 @inner

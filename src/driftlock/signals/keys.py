@@ -18,11 +18,13 @@ from typing import Any
 from opentelemetry.proto.resource.v1.resource_pb2 import Resource
 
 from driftlock.signals.batch import Signal, StreamKey
-from driftlock.signals.redaction import redact_name
+from driftlock.signals.redaction import redact, redact_name
 
 SERVICE_ATTRIBUTE = "service.name"
 SERVICE_UNKNOWN = "unknown_service"
 KEY_TEXT_CHARS_MAX = 200
+REDACTED_CHARS_MAX = 16_384
+"""Of a longer text, what is searched for secrets before the cut: the beginning that may be kept, and more."""
 RESOURCE_BYTES_CACHED_MAX = 1024
 RESOURCES_CACHED_MAX = 16_384
 
@@ -31,31 +33,33 @@ KeyParts = tuple[str, tuple[tuple[str, str], ...]]
 _HARMLESS = dict.fromkeys((*range(32), *range(127, 160), 8232, 8233), "�")
 
 
-def key_parts(resource: Resource, attributes: tuple[str, ...]) -> KeyParts:
+def key_parts(resource: Resource, attributes: tuple[str, ...], classes: tuple[str, ...] = ()) -> KeyParts:
     """Service name and the configured attributes (sorted, those present) of a resource.
 
-    Of a repeated key the first value counts.
+    Of a repeated key the first value counts. `classes` as in `key_text`.
     """
     wanted = {SERVICE_ATTRIBUTE, *attributes}
     found: dict[str, str] = {}
     for item in resource.attributes:
         if item.key in wanted and item.key not in found:
-            found[item.key] = key_text(_scalar_text(item.value))
+            found[item.key] = key_text(_scalar_text(item.value), classes)
     service = found.get(SERVICE_ATTRIBUTE) or SERVICE_UNKNOWN
     named = sorted({name for name in attributes if found.get(name)} - {SERVICE_ATTRIBUTE})
     return service, tuple((name, found[name]) for name in named)
 
 
-def key_text(text: str, *, chars_max: int = KEY_TEXT_CHARS_MAX) -> str:
+def key_text(text: str, classes: tuple[str, ...] = (), *, chars_max: int = KEY_TEXT_CHARS_MAX) -> str:
     """`text` without control characters, and no longer than a name may be.
 
-    A longer one keeps its beginning and ends with a digest of the whole, so distinct names stay distinct.
+    A longer one keeps its beginning and ends with a digest of the whole, so distinct names stay distinct. Of
+    such a one, what belongs to the `classes` of redaction goes before the cut: half a key has no form.
     """
     clean = text.translate(_HARMLESS).strip()
     if len(clean) <= chars_max:
         return clean
     digest = hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).hexdigest()
-    return clean[: chars_max - len(digest) - 1] + "~" + digest
+    kept = redact(clean[:REDACTED_CHARS_MAX], classes)
+    return kept[: chars_max - len(digest) - 1] + "~" + digest
 
 
 def partition_of(tenant: str, parts: KeyParts, partitions: int) -> int:
@@ -92,7 +96,7 @@ def stream_key(
     The partition follows from the names as they came, and so do the digests that keep redacted names apart:
     one key is never owned by two partitions.
     """
-    service, named = key_parts(resource, attributes)
+    service, named = key_parts(resource, attributes, redact)
     shown = tuple((name, redacted_value(name, value, redact)) for name, value in named)
     return StreamKey(tenant=tenant, signal=signal, service=redact_name(service, redact), attributes=shown)
 

@@ -9,6 +9,7 @@ import numpy as np
 
 from driftlock.signals import log_text
 from driftlock.signals.chars import names
+from driftlock.signals.clean import cut_end
 from driftlock.signals.kernel import inner
 from driftlock.signals.wire import NIL, varint
 
@@ -74,8 +75,9 @@ def body_text(b, kind, k, e, quiet, text, o, begin):  # type: ignore[no-untyped-
         return _scalar(b, kind, k, e, text, o)
     if quiet:
         return write_word(text, o, _WORDS, _TEXT)
-    o = _copy(b, k, min(e, k + _BODY_MAX), text, o)
-    return write_word(text, o, _WORDS, _CUT) if e - k > _BODY_MAX else o
+    if e - k > _BODY_MAX:
+        return write_word(text, _copy(b, k, cut_end(b, k, k + _BODY_MAX), text, o), _WORDS, _CUT)
+    return _copy(b, k, e, text, o)
 
 
 @inner

@@ -23,6 +23,8 @@ from collections.abc import Iterable
 from itertools import islice
 from typing import Any
 
+from driftlock.signals.chars import DELIMITERS
+
 BODY_BYTES_MAX = 3072
 ATTRIBUTES_MAX = 32
 ATTRIBUTES_BYTES_MAX = 896
@@ -37,7 +39,7 @@ STRUCTURE_VALUES_MAX = 256
 SEVERITIES = (b"TRACE", b"DEBUG", b"INFO", b"WARN", b"ERROR", b"FATAL")
 SEVERITY_NUMBER_MAX = 24
 
-# GenAI conventions of OpenTelemetry (also their older events), OpenLLMetry, OpenInference.
+# GenAI conventions of OpenTelemetry (also their older events), OpenLLMetry, OpenInference, Vercel's AI SDK.
 GENAI_PREFIX = "gen_ai."
 CONVERSATION = "gen_ai.conversation.id"
 PROMPT_KEYS = (
@@ -48,10 +50,27 @@ PROMPT_KEYS = (
     b"gen_ai.system_instructions",
     b"gen_ai.tool.call.arguments",
     b"gen_ai.tool.call.result",
+    b"gen_ai.retrieval.query",
+    b"gen_ai.retrieval.documents",
+    b"gen_ai.evaluation.explanation",
     b"llm.prompts",
     b"llm.completions",
     b"llm.input_messages",
     b"llm.output_messages",
+    b"llm.prompt_template",
+    b"retrieval.documents",
+    b"reranker.query",
+    b"reranker.input_documents",
+    b"reranker.output_documents",
+    b"embedding.embeddings",
+    b"embedding.text",
+    b"tool.parameters",
+    b"ai.prompt",
+    b"ai.response.text",
+    b"ai.response.object",
+    b"ai.response.toolCalls",
+    b"ai.toolCall.args",
+    b"ai.toolCall.result",
     b"traceloop.entity.input",
     b"traceloop.entity.output",
     b"input.value",
@@ -59,6 +78,7 @@ PROMPT_KEYS = (
 )
 BODY_WORDS = ("role", "finish_reason", "type", "name")
 
+_CHUNK_ENDS = frozenset((*DELIMITERS, *range(33), 127))
 LIST, MAP, TEXT, BYTES, NUMBER, CUT = b"<list>", b"<map>", b"<text>", b"<bytes>", b"<num>", b"<cut>"
 
 
@@ -90,7 +110,16 @@ def is_genai(record: Any) -> bool:
 def body_text(value: Any, *, genai: bool = False) -> bytes:
     """A body as text: strings as they are, structures as sorted `key=value` pairs."""
     text = structure_text(value, quiet=genai)
-    return text if len(text) <= BODY_BYTES_MAX else text[:BODY_BYTES_MAX] + CUT
+    return text if len(text) <= BODY_BYTES_MAX else cut(text, BODY_BYTES_MAX) + CUT
+
+
+def cut(text: bytes, size_max: int) -> bytes:
+    """`text` up to a size, without the chunk that would be cut in two: half a key has no form to mask."""
+    end = size_max
+    if len(text) > end and text[end] not in _CHUNK_ENDS:
+        while end and text[end - 1] not in _CHUNK_ENDS:
+            end -= 1
+    return text[:end]
 
 
 def attributes_text(attributes: Iterable[Any]) -> bytes:

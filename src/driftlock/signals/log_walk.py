@@ -8,10 +8,13 @@ The rules for a line are those of `log_text.py`.
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
-from driftlock.signals import log_text
-from driftlock.signals.kernel import entry, inner, pointer
+from driftlock.signals import chars, log_compose, log_session, log_text, scanner, wire
+from driftlock.signals import clean as cleaning
+from driftlock.signals.kernel import entry, inner, pointer, sources
 from driftlock.signals.log_compose import (
     ABSENT,
     ARRAY,
@@ -113,61 +116,58 @@ def _count_records(b, k, e):  # type: ignore[no-untyped-def]
     return records
 
 
-@entry
-def walk_logs(payload, resources, columns, wanted, text_array, offsets):  # type: ignore[no-untyped-def]
-    """Fill the columns. 0 when done, 1 when the protobuf library must still validate, -1 on giving up.
+def _walk(made_of: int) -> Any:
+    @entry
+    def walk_logs(payload, resources, columns, wanted, text_array, offsets):  # type: ignore[no-untyped-def]
+        """Fill the columns. 0 when done, 1 when the protobuf library must still validate, -1 on giving up.
 
-    `resources` (r, 2) are the bytes of each Resource; the columns have one row a record. The raw line of
-    record i is `text[offsets[i]:offsets[i + 1]]`; `wanted` are the attributes that name sessions.
-    """
-    b, text = pointer(payload), pointer(text_array)
-    sought = (pointer(wanted.names), pointer(wanted.bounds), len(wanted.bounds) - 1, wanted.lengths)
-    table = np.empty((log_text.ATTRIBUTES_MAX, 5), dtype=np.int64)
-    k, e = NIL, np.int64(len(payload))
-    row = number = NIL
-    validate = NIL
-    while k < e:
-        _, _, k = tag(b, k, e)
-        start, end = span(b, k, e)
-        k = end
-        resource = schema = False
-        resources[number, 0] = resources[number, 1] = 0
-        while start < end:
-            field, wire, start = tag(b, start, end)
-            if start < 0 or (field <= 3 and wire != LENGTH):
-                return BAD
-            inside = start
-            start = skip(b, start, end, wire)
-            if field > 3:
-                continue
-            inside, _ = span(b, inside, end)
-            if field == 1:
-                if resource:
+        `resources` (r, 2) are the bytes of each Resource; the columns have one row a record. The raw line of
+        record i is `text[offsets[i]:offsets[i + 1]]`; `wanted` are the attributes that name sessions.
+        """
+        assert made_of >= 0  # closed over, so that the cache knows which sources made the kernel
+        b, text = pointer(payload), pointer(text_array)
+        sought = (pointer(wanted.names), pointer(wanted.bounds), len(wanted.bounds) - 1, wanted.lengths)
+        table = np.empty((log_text.ATTRIBUTES_MAX, 5), dtype=np.int64)
+        k, e = NIL, np.int64(len(payload))
+        row = number = NIL
+        validate = NIL
+        while k < e:
+            _, _, k = tag(b, k, e)
+            start, end = span(b, k, e)
+            k = end
+            resource = schema = False
+            resources[number, 0] = resources[number, 1] = 0
+            while start < end:
+                field, wire, start = tag(b, start, end)
+                if start < 0 or (field <= 3 and wire != LENGTH):
                     return BAD
-                resource = True
-                resources[number, 0], resources[number, 1] = inside, start
-            elif field == 3:
-                if schema or not is_utf8(b, inside, start):
-                    return BAD
-                schema = True
-            else:
-                found, row = _scope(
-                    b,
-                    inside,
-                    start,
-                    number,
-                    row,
-                    columns,
-                    sought,
-                    table,
-                    text,
-                    offsets,
-                )
-                if found < 0:
-                    return BAD
-                validate |= found
-        number += 1
-    return validate
+                inside = start
+                start = skip(b, start, end, wire)
+                if field > 3:
+                    continue
+                inside, _ = span(b, inside, end)
+                if field == 1:
+                    if resource:
+                        return BAD
+                    resource = True
+                    resources[number, 0], resources[number, 1] = inside, start
+                elif field == 3:
+                    if schema or not is_utf8(b, inside, start):
+                        return BAD
+                    schema = True
+                else:
+                    found, row = _scope(b, inside, start, number, row, columns, sought, table, text, offsets)
+                    if found < 0:
+                        return BAD
+                    validate |= found
+            number += 1
+        return validate
+
+    return walk_logs
+
+
+MADE_OF = (chars, cleaning, log_compose, log_session, log_text, scanner, wire)
+walk_logs = _walk(sources(*MADE_OF))
 
 
 @inner

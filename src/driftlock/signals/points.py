@@ -90,15 +90,17 @@ class _Columns:
                 )
 
     def _name(self, stream: int, metric: str, field: str, raw: bytes, attributes: Any) -> int:
-        pairs = sorted((item.key, _value_text(item.value)) for item in list(attributes)[:ATTRIBUTES_MAX])
+        values = sorted((item.key, _value_text(item.value)) for item in list(attributes)[:ATTRIBUTES_MAX])
+        pairs = [(name, key_text(value)) for name, value in values]
         key = self._table.keys[stream]
         digest = hashlib.blake2b(key.id.bytes, digest_size=8, person=b"driftlock-serie")
         for part in (metric, field, *(text for pair in pairs for text in pair)):
             encoded = part.encode("utf-8", "surrogatepass")
             digest.update(len(encoded).to_bytes(8, "little") + encoded)
         series = int.from_bytes(digest.digest(), "little") or 1
-        inside = "{" + ",".join(f"{k}={v}" for k, v in pairs) + "}" if pairs else ""
-        name = redact(f"{key_text(metric)}{inside}", self._redacted)
+        told = ",".join(f"{name}={key_text(value, self._redacted)}" for name, value in values)
+        inside = "{" + told + "}" if values else ""
+        name = redact(f"{key_text(metric, self._redacted)}{inside}", self._redacted)
         if len(name) > SERIES_NAME_CHARS_MAX:
             name = name[: SERIES_NAME_CHARS_MAX - 1] + "…"
         self._names[series] = f"{name} {field}"
@@ -124,7 +126,7 @@ class _Columns:
 def _value_text(value: Any) -> str:
     if value.WhichOneof("value") == "double_value":
         return repr(value.double_value)
-    return key_text(structure_text(value).decode("utf-8", "replace"))
+    return structure_text(value).decode("utf-8", "replace")
 
 
 # ---- the fields of each kind of point

@@ -89,6 +89,14 @@ _SECRETS: tuple[tuple[re.Pattern[str], _Replace], ...] = (
     (re.compile(r"\beyJ[\w-]*+\.[\w-]*+\.[\w-]*+"), "<jwt>"),
     (re.compile(rf"(?<![\w-])(?:{_PREFIXES})(?=[\w-]*\d)[\w-]{{{KEY_BYTES_MIN - 3},}}+"), "<secret>"),
     (re.compile(r"\bA[KS]IA[0-9A-Z]{16}\b"), "<secret>"),
+    (  # the whole list of `name=value` (RFC 6265, section 4.2.1)
+        re.compile(
+            rf"""((?:{_joined(("cookie",))})\\?["']?\s?[:=]\s?)(?!<secret>){_VALUE}"""
+            rf"(?:;\s?[\w.-]{{1,64}}+={_VALUE})*+",
+            re.IGNORECASE,
+        ),
+        r"\1<secret>",
+    ),
     (
         re.compile(
             rf"""((?:{_joined(ALWAYS + UNLESS_PROSE)})\\?["']?\s?[:=]\s?{_SCHEME})(?!<secret>){_VALUE}""",

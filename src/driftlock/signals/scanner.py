@@ -274,19 +274,19 @@ def _run(b, chunk, p, we, e, n, before, seen, hide, out, o):  # type: ignore[no-
         end = letter_timestamp(b, p, n)
         if end:
             return end, put(out, o, M_TS)
-    if not BASE64[before]:
-        if b[p] == 101 and before != 46:
-            end = jwt_end(b, p, n)
-            if end:
-                return end, put(out, o, M_JWT)
-        if hide:
-            end = known_key_end(b, p, e)
-            if end:
-                return end, put(out, o, M_SECRET)
-        if e - p >= BASE64_BYTES_MIN:
-            end = base64_end(b, p, n)
-            if end:
-                return end, put(out, o, M_B64)
+    begins = not BASE64[before]
+    if begins and b[p] == 101 and before != 46:
+        end = jwt_end(b, p, n)
+        if end:
+            return end, put(out, o, M_JWT)
+    if hide and (begins or before == 47):  # a key has no `/`, so each segment of a path is a run of its own
+        end = known_key_end(b, p, e)
+        if end:
+            return end, put(out, o, M_SECRET)
+    if begins and e - p >= BASE64_BYTES_MIN:
+        end = base64_end(b, p, n)
+        if end:
+            return end, put(out, o, M_B64)
     if seen & DOT and not DOMAIN[before]:
         end = host_end(b, p, e)
         if end:

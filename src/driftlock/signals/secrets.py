@@ -3,7 +3,8 @@
 Owns: the grammar of values after the names in `redaction.py`, of keys by their form, and of PEM blocks. Must
 not know: what replaces them.
 Better a word too many masked than a secret kept; only after `token: `, `authorization: `, `cookie: ` and
-`credentials: ` a plain lower-case word stays, because there it is mostly prose (`token: expired`).
+`credentials: ` a plain lower-case word stays, because there it is mostly prose (`token: expired`). After
+`cookie: ` and `cookie=` the whole list of `name=value` is one secret (RFC 6265, section 4.2.1).
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ def suffixes(words: tuple[str, ...]) -> npt.NDArray[np.uint8]:
 
 _ALWAYS = suffixes(ALWAYS)
 _UNLESS_PROSE = suffixes(UNLESS_PROSE)
+_COOKIE = suffixes(("cookie",))
 _SCHEMES = suffixes(SCHEMES)
 _KEYS = names(" ".join(KEY_PREFIXES))
 _KEY_FIRST = np.zeros(256, dtype=np.bool_)
@@ -71,7 +73,10 @@ def secret_span(b, chunk, e, n):  # type: ignore[no-untyped-def]
     if not value:
         return 0, 0
     value = _past_scheme(b, value, n)
-    return _value_span(b, value, n, spaced and not always)
+    start, end = _value_span(b, value, n, spaced and not always)
+    if end and _ends_with_any(b, chunk, e, _COOKIE):
+        end = _cookies_end(b, end, n)
+    return start, end
 
 
 @inner
@@ -260,6 +265,29 @@ def _value_span(b, k, n, prose_stays):  # type: ignore[no-untyped-def]
     if p == start or (prose_stays and lower and p - start < PROSE_BYTES_MAX):
         return 0, 0
     return start, p
+
+
+@inner
+def _cookies_end(b, k, n):  # type: ignore[no-untyped-def]
+    """The end of the `; name=value` that follow at k, each with or without its space, quoted or not."""
+    while k < n and b[k] == 59:
+        p = k + 2 if k + 1 < n and b[k + 1] == 32 else k + 1
+        name = p
+        while p < n and (CLASS[b[p]] & WORD or b[p] == 45 or b[p] == 46):
+            p += 1
+        if p == name or p >= n or b[p] != 61:
+            break
+        p += 1
+        if p < n and b[p] == 34:
+            p += 1
+            while p < n and b[p] != 34:
+                p += 1
+            p = min(p + 1, n)
+        else:
+            while p < n and not _VALUE_STOP[b[p]]:
+                p += 1
+        k = p
+    return k
 
 
 @inner

@@ -30,6 +30,7 @@ from driftlock.signals.log_text import (
     ATTRIBUTES_MAX,
     KEY_BYTES_MAX,
     attribute_value,
+    cut,
     pair_value,
 )
 from driftlock.signals.logs import TIME_NS_MAX
@@ -123,9 +124,9 @@ def span_line(span: Any, *, genai: bool, without: tuple[str, ...] = ()) -> bytes
     code = _status_code(span)
     parts = [
         _KINDS[span.kind] if 0 <= span.kind < len(_KINDS) else b"",
-        span.name.encode()[:NAME_BYTES_MAX],
+        cut(span.name.encode(), NAME_BYTES_MAX),
         _STATUSES[code],
-        span.status.message.encode()[:STATUS_BYTES_MAX] if code == STATUS_CODE_MAX else b"",
+        cut(span.status.message.encode(), STATUS_BYTES_MAX) if code == STATUS_CODE_MAX else b"",
         *_exceptions(span),
         _attributes(span.attributes, genai, without if genai else ()),
     ]

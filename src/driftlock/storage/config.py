@@ -29,12 +29,13 @@ class DetectionConfig(msgspec.Struct, frozen=True):
 
 
 class Wanted(msgspec.Struct, frozen=True):
-    """The values that a process was started with."""
+    """The values that a process was started with; `settings` for those without a column, as JSON has them."""
 
     p_value_threshold: float
     baseline_size: int
     window_size: int
     hop_size: int
+    settings: dict[str, Any]
 
 
 BY_MIGRATION = "driftlock"
@@ -53,7 +54,11 @@ async def settle(
         await sql.execute(conn, QUERIES["config_lock"], tenant_id)
         present = await active(conn, tenant_id=tenant_id)
         same = wanted == Wanted(
-            present.p_value_threshold, present.baseline_size, present.window_size, present.hop_size
+            present.p_value_threshold,
+            present.baseline_size,
+            present.window_size,
+            present.hop_size,
+            present.settings,
         )
         if same or present.created_by not in (BY_MIGRATION, BY_SETTINGS):
             return present
@@ -62,7 +67,7 @@ async def settle(
             conn,
             QUERIES["config_insert"],
             *(tenant_id, present.ncd_threshold, wanted.p_value_threshold, wanted.baseline_size),
-            *(wanted.window_size, wanted.hop_size, BY_SETTINGS),
+            *(wanted.window_size, wanted.hop_size, wanted.settings, BY_SETTINGS),
         )
         return await active(conn, tenant_id=tenant_id)
 

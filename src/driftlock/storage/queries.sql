@@ -225,7 +225,7 @@ UPDATE detection_config SET active = false WHERE tenant_id = $1 AND active
 -- name: config_insert
 INSERT INTO detection_config (tenant_id, version, active, ncd_threshold, p_value_threshold, baseline_size,
     window_size, hop_size, stream_overrides, settings, created_by)
-SELECT $1, 1 + max(version), true, $2, $3, $4, $5, $6, '{}', '{}', $7
+SELECT $1, 1 + max(version), true, $2, $3, $4, $5, $6, '{}', $7, $8
 FROM detection_config WHERE tenant_id = $1
 
 -- name: key_insert

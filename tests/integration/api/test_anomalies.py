@@ -108,6 +108,8 @@ VALUES_NOT_ALLOWED: list[dict[str, Any]] = [
     {"max_p_value": 1.5},
     {"start_time": "yesterday"},
     {"start_time": "2026-01-01T00:00:00"},
+    {"start_time": "0001-01-01T00:00:00+14:00"},
+    {"end_time": "9999-12-31T23:59:59-14:00"},
     {"start_time": "2026-01-02T00:00:00Z", "end_time": "2026-01-01T00:00:00Z"},
     {"only_significant": "perhaps"},
     {"q": ""},

@@ -163,6 +163,20 @@ class TestConfig:
         assert active.version == 1
         assert active.baseline_size >= active.window_size >= active.hop_size
 
+    async def test_settings_make_a_version_when_they_differ_and_people_keep_theirs(
+        self, conn: asyncpg.Connection
+    ) -> None:
+        def wanted(budget: float) -> config.Wanted:
+            return config.Wanted(0.01, 400, 50, 25, {"profile": "custom", "alert_budget": budget})
+
+        first = await config.settle(conn, wanted(3.0))
+        assert (first.version, first.settings) == (2, {"profile": "custom", "alert_budget": 3.0})
+        assert await config.settle(conn, wanted(3.0)) == first
+        second = await config.settle(conn, wanted(4.0))
+        assert (second.version, second.settings["alert_budget"]) == (3, 4.0)
+        await conn.execute("UPDATE detection_config SET created_by = 'ann' WHERE active")
+        assert (await config.settle(conn, wanted(3.0))).version == 3
+
     async def test_two_active_versions_are_impossible(self, conn: asyncpg.Connection) -> None:
         with pytest.raises(asyncpg.UniqueViolationError):
             await conn.execute(

@@ -219,6 +219,39 @@ def test_detect_tells_the_fault_its_place_and_why(tmp_path: Path, capsys: pytest
     assert "\x1b" not in pretty, "no colour where nobody sees it"
 
 
+def test_a_profile_is_a_threshold_and_a_budget(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    log = tmp_path / "web.log"
+    log.write_text(block_log(6, 5_000, fault_at=4_000))
+
+    def p_values(**options: Any) -> list[float]:
+        run_detect(str(log), format="json", **options)
+        return [row["p_value"] for row in json_rows(capsys.readouterr().out)]
+
+    assert p_values(profile="sensitive") == p_values()
+    assert p_values(profile="balanced") == [p for p in p_values() if p <= 0.01]
+    assert p_values(alert_budget=0.0) == []
+    assert len(p_values(alert_budget=1.0)) == 1 < len(p_values())
+    assert p_values(profile="sensitive", alert_budget=0.0) == []
+    run_detect(str(log), profile="strict")
+    assert "too short for p ≤ 0.001: with 200 units the least is 0.00" in capsys.readouterr().err
+
+
+def test_a_profile_holds_for_sessions_and_series(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    log = tmp_path / "jobs.log"
+    log.write_text(session_log(8, 500, {300}))
+    assert run_detect(str(log), session_key="job", profile="balanced") == FOUND_EXIT_CODE
+    assert run_detect(str(log), session_key="job", profile="strict") == 0
+    assert "too short for p ≤ 0.001: with 500 units" in capsys.readouterr().err
+    series = tmp_path / "cpu.csv"
+    rng = random.Random(4)
+    values = [rng.gauss(0, 1) + 60 * (row == 300) for row in range(400)]
+    stamps = [f"2026-03-01 {row // 60:02}:{row % 60:02}:00" for row in range(400)]
+    rows = [f"{stamp},{value}" for stamp, value in zip(stamps, values, strict=True)]
+    series.write_text("\n".join(["timestamp,value", *rows]))
+    assert run_detect(str(series)) == FOUND_EXIT_CODE
+    assert run_detect(str(series), profile="strict") == 0
+
+
 def test_detect_finds_nothing_in_an_ordinary_log(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     log = tmp_path / "calm.log"
     calm = [f"INFO web: GET /cart took {n * 37 % 1_000} ms" for n in range(4_000)]

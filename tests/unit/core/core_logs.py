@@ -34,14 +34,19 @@ def feed(
     now_ns: int = SECOND_NS,
     step_ns: int = 0,
     sessions: Sequence[bytes] | None = None,
+    times_ns: npt.NDArray[np.int64] | None = None,
 ) -> list[Verdict]:
-    """Feeds events, cut into calls at `cuts`; the clock of a call is that of its first event."""
+    """Feeds events, cut into calls at `cuts`; the clock of a call is that of its first event.
+
+    Event n's own time is n seconds unless `times_ns` are given.
+    """
     lines = [line_of(int(t)) for t in templates]
     ends = np.cumsum([len(line) for line in lines]).astype(np.int64)
     starts = ends - np.array([len(line) for line in lines], np.int64)
     buffer = np.frombuffer(b"".join(lines), np.uint8)
     hashes = np.array([hash_of(int(t)) for t in templates], np.uint64)
     positions = np.arange(first, first + len(lines), dtype=np.int64)
+    times = positions * SECOND_NS if times_ns is None else times_ns
     found: list[Verdict] = []
     bounds = [0, *sorted(c for c in cuts if 0 < c < len(lines)), len(lines)]
     for low, high in pairwise(bounds):
@@ -51,7 +56,7 @@ def feed(
             buffer,
             starts[part],
             ends[part],
-            positions[part] * SECOND_NS,
+            times[part],
             positions[part],
             sessions=None if sessions is None else sessions[part],
             now_ns=now_ns + low * step_ns,

@@ -152,26 +152,32 @@ def set_oracle(units: list[list[int]], probe: list[int]) -> float:
 
 
 def order_oracle(units: list[list[int]], probe: list[int], *, ends: bool) -> float:
-    def symbols(unit: list[int]) -> list[int]:
-        return [-1, -1, -1, *unit, *([-2] if ends else [])]
-
+    """Each unit is coded by each order, weighted by how short its code of earlier units was, then learned."""
     seen: dict[tuple[int, ...], Counter[int]] = {}
-    for unit in units:
-        sequence = symbols(unit)
+    lengths = [0.0] * 4
+    mean = 0.0
+    for unit in [*units, probe]:
+        sequence = [-1, -1, -1, *unit, *([-2] if ends else [])]
+        chances = [order_chances(seen, sequence, at) for at in range(3, len(sequence))]
+        shares = [2.0 ** (min(lengths) - length) for length in lengths]
+        weights = [0.98 * share / sum(shares) + 0.005 for share in shares]
+        mixed_bits = [-math.log2(sum(w * p for w, p in zip(weights, ps, strict=True))) for ps in chances]
+        mean = sum(mixed_bits) / len(chances)
+        lengths = [0.99 * lengths[k] - sum(math.log2(ps[k]) for ps in chances) for k in range(4)]
         for at in range(3, len(sequence)):
             for order in range(4):
                 seen.setdefault(tuple(sequence[at - order : at]), Counter())[sequence[at]] += 1
-    sequence, bits = symbols(probe), []
-    for at in range(3, len(sequence)):
-        p = 1 / TEMPLATES_MAX
-        for order in range(4):
-            counts = seen.get(tuple(sequence[at - order : at]))
-            if not counts:
-                break
+    return mean
+
+
+def order_chances(seen: dict[tuple[int, ...], Counter[int]], sequence: list[int], at: int) -> list[float]:
+    p, chances = 1 / TEMPLATES_MAX, []
+    for order in range(4):
+        if counts := seen.get(tuple(sequence[at - order : at])):
             discounted = max(counts[sequence[at]] - 0.5, 0.0)
             p = (discounted + 0.5 * len(counts) * p) / counts.total()
-        bits.append(-math.log2(p))
-    return sum(bits) / len(bits)
+        chances.append(p)
+    return chances
 
 
 @given(units=unit_lists, probe=st.lists(st.integers(0, 8), min_size=1, max_size=12))
@@ -181,6 +187,8 @@ def test_coders_equal_their_slow_oracles(units: list[list[int]], probe: list[int
     presence, count, sets = PresenceCoder(), CountCoder(), SetCoder(table)
     orders = {ends: ContextCoder(table, ends=ends) for ends in (False, True)}
     for unit in units:
+        for order in orders.values():
+            order.follow(order.code_symbols(unit_of(unit)).lengths)
         for coder in (presence, count, sets, *orders.values()):
             coder.learn(unit_of(unit))
     near = {"abs": 2e-5}
@@ -190,6 +198,21 @@ def test_coders_equal_their_slow_oracles(units: list[list[int]], probe: list[int
     for ends, order in orders.items():
         expected = order_oracle(units, probe, ends=ends)
         assert order.code(unit_of(probe)).bits == pytest.approx(expected, **near)
+
+
+@pytest.mark.parametrize("templates", [9, 40])
+def test_the_order_of_a_stream_without_order_does_not_cost_more_with_age(templates: int) -> None:
+    """Chance successions fill the longer contexts; the mixture learns not to heed them."""
+    coder, rng = ContextCoder(a_table(templates), ends=False), np.random.default_rng(4)
+    bits = []
+    for _ in range(1_500):
+        unit = unit_of(rng.integers(0, templates, 25).tolist())
+        coded = coder.code_symbols(unit)
+        bits.append(coded.mean_bits)
+        coder.follow(coded.lengths)
+        coder.learn(unit)
+    assert np.mean(bits[1_200:]) <= np.mean(bits[100:400]) + 0.05
+    assert np.mean(bits[1_200:]) <= math.log2(templates) + 0.15
 
 
 def test_parts_name_their_cause() -> None:

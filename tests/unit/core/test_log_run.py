@@ -51,6 +51,26 @@ def test_blocks_are_judged_alike(seed: int, window: int, templates: int) -> None
     assert len(verdicts) > 300
 
 
+@given(st.integers(0, 9), st.integers(1, 5), st.booleans(), st.sampled_from([0.02, 0.05]))
+@settings(max_examples=15, deadline=None)
+def test_units_of_known_hours_are_judged_alike(
+    seed: int, hours: int, timeless: bool, threshold: float
+) -> None:
+    """Days of few hours, so that their own sets fill, grow and give way; some events tell no time."""
+    rng = np.random.default_rng(seed)
+    log = zipf(rng, 12_000, 20)
+    days, places = np.divmod(np.arange(len(log)), 300 * hours)
+    times = (days * 24 + places // 300) * 3600 * SECOND_NS + 1
+    times[rng.random(len(log)) < 0.05 * timeless] = 0
+
+    def work() -> tuple[list[Verdict], bytes]:
+        stream = LogStream(replace(BLOCKS, p_value_threshold=threshold))
+        return feed(stream, log, times_ns=times, cuts=[700, 701, 9_000]), stream.snapshot()
+
+    verdicts, _ = both(work)
+    assert any(v.calibration_size <= 256 for v in verdicts[1_000:])
+
+
 @given(st.integers(0, 9), st.integers(1, 40))
 @settings(max_examples=20, deadline=None)
 def test_sessions_that_go_on_are_judged_alike(seed: int, pause: int) -> None:

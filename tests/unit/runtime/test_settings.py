@@ -133,6 +133,17 @@ def test_what_can_name_no_session_is_refused_at_start(flags: tuple[str, str]) ->
         ("apiport = 1", "Did you mean api_port"),
         ("[up]\napi_port = 1", "'up' that Driftlock does not know"),
         ("api_port = ", "not valid TOML"),
+        ('api_port = "x"', "api_port must be a whole number; in driftlock.toml it is a text."),
+        (
+            "baseline_size = 400.5",
+            "baseline_size must be a whole number; in driftlock.toml it is a fraction.",
+        ),
+        ("alert_budget = true", "alert_budget must be a number; in driftlock.toml it is true or false."),
+        ("host = true", "host must be a text; in driftlock.toml it is true or false."),
+        ("database_url = ['postgresql://u:hunter2@h/d']", "database_url must be a text; in driftlock.toml"),
+        ("mask = [1]", "mask must be a text or a list of texts; in driftlock.toml it is a list."),
+        ("redact = {a = 1}", "redact must be a text or a list of texts; in driftlock.toml it is a table."),
+        ("profile = 2026-01-01", "profile must be a text; in driftlock.toml it is a time."),
     ],
 )
 def test_a_file_that_says_what_nobody_knows_is_refused(text: str, words: str, tmp_path: Path) -> None:
@@ -140,6 +151,15 @@ def test_a_file_that_says_what_nobody_knows_is_refused(text: str, words: str, tm
     with pytest.raises(UsageError) as fault:
         read()
     assert words in f"{fault.value.message} {fault.value.hint}"
+    assert "hunter2" not in fault.value.message
+
+
+@pytest.mark.parametrize(("key", "value"), [("api_port", "70000"), ("profile", "'loud'")])
+def test_a_value_of_a_file_that_is_not_allowed_names_its_key(key: str, value: str, tmp_path: Path) -> None:
+    (tmp_path / "driftlock.toml").write_text(f"{key} = {value}\n")
+    with pytest.raises(CycloptsError) as fault:
+        read()
+    assert f" for {key} " in str(fault.value)
 
 
 def test_a_named_file_must_exist() -> None:

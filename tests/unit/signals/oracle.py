@@ -94,6 +94,9 @@ def joints(names: tuple[bytes, ...]) -> re.Pattern[bytes]:
 
 # A joint may stand before each letter but the first one of the name.
 ALWAYS, UNLESS_PROSE = joints(NAMES), joints(PROSE_NAMES)
+COOKIE = joints((b"cookie",))
+COOKIES = rx(rb"(?:; ?+[" + WORD + rb".-]++=(?:\"(?s:[^\"]*+)(?:\"|\Z)|[^ \n,;&\"'`)\]}<>|\\]*+))*+")
+ENDS_CHUNK = rx(rb"[\x00-\x20\x7f" + re.escape(DELIMITERS) + rb"]")
 BEARER = re.compile(rb"(?<![" + WORD + rb"])bearer$", re.IGNORECASE)
 SEPARATOR = rx(rb"\\?+[\"']?+(?P<before> ?+)(?P<mark>[:=])(?P<after> ?+)")
 SCHEME = re.compile(
@@ -113,8 +116,9 @@ HTTP_VERSION = rx(rb"HTTP/[0-9.]{1,3} $")
 def canonical(raw: bytes, *, secrets: bool = True) -> bytes:
     cut = len(raw) > LINE_BYTES_MAX
     if cut:
+        # without the last chunk, unless it ends just there
         end = LINE_BYTES_MAX
-        while end > LINE_BYTES_MAX - 3 and raw[end] & 0xC0 == 0x80:
+        while end and not ENDS_CHUNK.search(raw[end - 1 : end + 1]):
             end -= 1
         raw = raw[:end]
     return Scanner(clean(raw), secrets).run() + (b"<cut>" if cut else b"")
@@ -250,11 +254,11 @@ class Scanner:
                     return b"<ts>", found.end()
             if (found := LETTER_TIMES[2].match(t, p)) and (date := rx(DAY_FIRST).match(t, found.end() - 1)):
                 return b"<ts>", date.end()
+        if self.secrets and not re.match(rb"[0-9A-Za-z+_-]", before) and (found := KNOWN_KEY.match(t, p)):
+            return b"<secret>", found.end()
         if not re.match(rb"[0-9A-Za-z+/_-]", before):
             if before != b"." and (found := JWT.match(t, p)) and len(found[0]) >= 24:
                 return b"<jwt>", found.end()
-            if self.secrets and (found := KNOWN_KEY.match(t, p)):
-                return b"<secret>", found.end()
             if (found := BASE64.match(t, p)) and (last := self.base64_end(found)):
                 return b"<b64>", last
         if not re.match(rb"[0-9A-Za-z.-]", before) and (last := self.host_end()):
@@ -434,7 +438,12 @@ class Scanner:
             return None
         if scheme := SCHEME.match(t, start):
             start = scheme.end()
-        return self.value(start, spaced and not always)
+        span = self.value(start, spaced and not always)
+        if span and COOKIE.search(prefix):
+            more = COOKIES.match(t, span[1])
+            assert more
+            return span[0], more.end()
+        return span
 
     def value(self, start: int, prose_stays: bool) -> tuple[int, int] | None:
         quoted = rx(rb"\\?+[\"']").match(self.text, start)

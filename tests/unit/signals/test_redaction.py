@@ -44,6 +44,8 @@ PEM = "-----BEGIN PRIVATE KEY-----\nMIIEvQ\n-----END PRIVATE KEY-----"
         ("AIzaSyA-1234567890abcdefghijklmnopqrstu", "<secret>"),
         ("sk_live_4eC39HqLyjWDarjtT1zdp7dc", "<secret>"),
         ("a eyJhbGciOi.eyJzdWIiOiIx.SflKxwRJ_s-x", "a <jwt>"),
+        ("Cookie: a=b; sid=c.d; last=\"e f\"; HttpOnly", "Cookie: <secret>; HttpOnly"),
+        ("{cookie=a=b;sid=c,zone=eu}", "{cookie=<secret>,zone=eu}"),
         ("mail bob.b+x@example.co.uk.", "mail <email>."),
         ("card 4111 1111 1111 1111, 5500-0000-0000-0004, 378282246310005", "card <card>, <card>, <card>"),
         ("IBAN DE89 3704 0044 0532 0130 00 or GB82WEST12345698765432", "IBAN <iban> or <iban>"),

@@ -116,7 +116,14 @@ def test_genai_spans_are_of_the_llm_signal(marker: str) -> None:
     assert line.endswith(" gen_ai.request.model=gpt-4o took<1us")
 
 
-@pytest.mark.parametrize("key", ["gen_ai.prompt.0.content", "gen_ai.input.messages", "input.value"])
+@pytest.mark.parametrize(
+    "key",
+    [
+        "gen_ai.prompt.0.content", "gen_ai.input.messages", "input.value", "ai.prompt.messages",
+        "ai.toolCall.args",
+        "retrieval.documents.0.document.content", "reranker.query", "embedding.embeddings.0.embedding.text",
+    ],
+)  # fmt: skip
 def test_what_was_said_is_never_kept_however_short(key: str) -> None:
     request = ExportTraceServiceRequest()
     add_span(request, "chat", attributes={"gen_ai.system": "x", key: "my name is Bob"})
