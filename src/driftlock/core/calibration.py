@@ -6,7 +6,8 @@ Shafer 2005); when the set holds anomalies, p is too large, never too small. Rol
 
 A model that goes on learning grows surer of what is usual, so the same rare event costs a little more each
 time it comes: ranked exactly, it would outrank all its like. So scores up to `slack` lower count as reached,
-which can only enlarge p.
+which can only enlarge p. Scores are kept in single precision, and what is ranked among them is rounded alike:
+a monotone map, which can only add ties.
 """
 
 from __future__ import annotations
@@ -21,13 +22,16 @@ from driftlock.core.packing import pack_array, unpack_array
 
 _START = 128
 
+Scores = npt.NDArray[np.float32]
+
 
 @numba.njit(cache=True)
-def count_at_least(scores: npt.NDArray[np.float64], size: int, score: float) -> int:
-    """How many of the first `size` scores reach `score`."""
+def count_at_least(scores: Scores, size: int, score: float) -> int:
+    """How many of the first `size` scores reach `score`, rounded as they are."""
+    least = np.float32(score)
     count = 0
     for i in range(size):
-        count += scores[i] >= score
+        count += scores[i] >= least
     return count
 
 
@@ -37,7 +41,7 @@ class Calibration:
     def __init__(self, size_max: int, *, slack: float = 0.0) -> None:
         self.size_max = size_max
         self.slack = slack
-        self.scores = np.zeros(min(_START, size_max))
+        self.scores: Scores = np.zeros(min(_START, size_max), np.float32)
         self.next = 0
         self.size = 0
 
@@ -63,7 +67,7 @@ class Calibration:
     def add(self, score: float) -> None:
         """Adds a score; at `size_max` the oldest gives way."""
         if self.size == len(self.scores) < self.size_max:
-            grown = np.zeros(min(2 * self.size, self.size_max))
+            grown = np.zeros(min(2 * self.size, self.size_max), np.float32)
             grown[: self.size] = self.scores
             self.scores, self.next = grown, self.size
         self.scores[self.next] = score

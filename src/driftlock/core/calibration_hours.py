@@ -61,8 +61,7 @@ class CalibrationByHour:
 
     `hour` is hours since 1970, or `NO_HOUR`. An hour's set is used once it has `least` scores, from 3 days:
     100, or 2/threshold where that is more, so that its floor 1/(1 + n) stays under the threshold. Where
-    2/threshold is beyond what it can hold, it is never used and never filled. Its scores are rounded to
-    single precision, and so is what is ranked among them: a monotone map, which can only add ties.
+    2/threshold is beyond what it can hold, it is never used and never filled.
     """
 
     def __init__(self, size_max: int, *, threshold: float, slack: float = 0.0) -> None:
@@ -76,8 +75,8 @@ class CalibrationByHour:
         """The rank of a score among those of its hour if they suffice, else among the stream's last ones."""
         if self.uses(hour):
             row, held = hour % HOURS, self._held(hour)
-            least = float(np.float32(score - self.whole.slack))
-            return Rank(int(count_at_least(self.scores[row], held, least)), held, True)
+            reached = count_at_least(self.scores[row], held, score - self.whole.slack)
+            return Rank(int(reached), held, True)
         return Rank(self.whole.at_least(score), self.whole.size, False)
 
     def uses(self, hour: int) -> bool:

@@ -25,7 +25,7 @@ from driftlock.core import (
     counters,
     logarithm,
 )
-from driftlock.core.calibration import count_at_least
+from driftlock.core.calibration import Scores, count_at_least
 from driftlock.core.calibration_hours import DAYS, HELD, HOUR_DAYS_MIN, HOURS, LAST_DAY, NEXT, NO_HOUR
 from driftlock.core.coder import UNITS_REMEMBERED_MAX, tally
 from driftlock.core.coder_context import CHUNK_SYMBOLS, END, ORDERS, follow_orders, learn_order, order_bits
@@ -83,11 +83,11 @@ class Ranked(NamedTuple):
     """The teacher's last scores and the calibration sets, rings that grow to their largest size elsewhere,
     the threshold of p-values and the slack of scores. What is named for hours is `CalibrationByHour`'s."""
 
-    teacher: Floats
+    teacher: Scores
     teacher_max: int
-    calibration: Floats
+    calibration: Scores
     calibration_max: int
-    hours: npt.NDArray[np.float32]
+    hours: Scores
     hours_max: int
     hour_tallies: Ints
     hour_least: int
@@ -146,9 +146,9 @@ def _took(table: Table, tallies: Ints, taken_at: int, swept_at: int, slots: int)
 
 
 @numba.njit(cache=False)
-def _ring_add(ring: Floats, tallies: Ints, size_at: int, next_at: int, value: float) -> None:
+def _ring_add(ring: Scores, tallies: Ints, size_at: int, next_at: int, value: float) -> None:
     """What `Calibration.add` does in a ring that does not grow."""
-    ring[tallies[next_at]] = value
+    ring[tallies[next_at]] = np.float32(value)
     tallies[next_at] = (tallies[next_at] + 1) % len(ring)
     tallies[size_at] = min(tallies[size_at] + 1, len(ring))
 
@@ -278,9 +278,7 @@ def _unit_loop(sources: int) -> Any:
                 window += found.bits[at, SCORE] if at >= first else before[len(before) - (first - at)]
             if _hour_uses(ranked, hours[i]):
                 size = ranked.hour_tallies[hours[i] % HOURS, HELD]
-                reached = count_at_least(
-                    ranked.hours[hours[i] % HOURS], size, float(np.float32(window - ranked.slack))
-                )
+                reached = count_at_least(ranked.hours[hours[i] % HOURS], size, window - ranked.slack)
             else:
                 size = tallies[SCORES_SIZE]
                 reached = count_at_least(ranked.calibration, size, window - ranked.slack)
