@@ -54,13 +54,14 @@ def names_session(b, key, key_end, kind, value, value_end, sought, session, row)
     name = _place_of(b, key, key_end - key, names, bounds, count)
     if name < 0:
         return False
-    if name < session[row, SESSION_NAME]:
+    at = row * SESSION_COLUMNS
+    if name < session[at + SESSION_NAME]:
         if kind == STRING and value < value_end:
-            session[row, SESSION_VALUE], session[row, SESSION_END] = value, value_end
-            session[row, SESSION_KIND], session[row, SESSION_NAME] = kind, name
+            session[at + SESSION_VALUE], session[at + SESSION_END] = value, value_end
+            session[at + SESSION_KIND], session[at + SESSION_NAME] = kind, name
         elif kind in (INT, BOOL):
-            session[row, SESSION_VALUE], _ = varint(b, value, value_end)
-            session[row, SESSION_KIND], session[row, SESSION_NAME] = kind, name
+            session[at + SESSION_VALUE], _ = varint(b, value, value_end)
+            session[at + SESSION_KIND], session[at + SESSION_NAME] = kind, name
     return True
 
 

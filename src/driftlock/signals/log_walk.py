@@ -15,6 +15,7 @@ import numpy as np
 from driftlock.signals import chars, log_compose, log_session, log_text, scanner, wire
 from driftlock.signals import clean as cleaning
 from driftlock.signals.kernel import entry, inner, pointer, sources
+from driftlock.signals.log_columns import TRACE_ID_BYTES
 from driftlock.signals.log_compose import (
     ABSENT,
     ARRAY,
@@ -38,7 +39,13 @@ from driftlock.signals.log_compose import (
     piece,
     write_word,
 )
-from driftlock.signals.log_session import LENGTH_BITS, SESSION_KIND, SESSION_NAME, names_session
+from driftlock.signals.log_session import (
+    LENGTH_BITS,
+    SESSION_COLUMNS,
+    SESSION_KIND,
+    SESSION_NAME,
+    names_session,
+)
 from driftlock.signals.wire import (
     BAD,
     FIXED32,
@@ -127,6 +134,17 @@ def _walk(made_of: int) -> Any:
         assert made_of >= 0  # closed over, so that the cache knows which sources made the kernel
         b, text = pointer(payload), pointer(text_array)
         sought = (pointer(wanted.names), pointer(wanted.bounds), len(wanted.bounds) - 1, wanted.lengths)
+        # pointers: seven arrays are sixty words to hand on for each record
+        places = (
+            pointer(columns.owner),
+            pointer(columns.time_ns),
+            pointer(columns.severity),
+            pointer(columns.trace_id),
+            columns.genai,  # an array: truth values cannot be written by a pointer
+            pointer(columns.session),
+            pointer(columns.body),
+            len(columns.body) > 0,
+        )
         table = np.empty((log_text.ATTRIBUTES_MAX, 5), dtype=np.int64)
         k, e = NIL, np.int64(len(payload))
         row = number = NIL
@@ -156,18 +174,7 @@ def _walk(made_of: int) -> Any:
                         return BAD
                     schema = True
                 else:
-                    found, row = _scope(
-                        b,
-                        inside,
-                        start,
-                        number,
-                        row,
-                        columns,
-                        sought,
-                        table,
-                        text,
-                        offsets,
-                    )
+                    found, row = _scope(b, inside, start, number, row, places, sought, table, text, offsets)
                     if found < 0:
                         return BAD
                     validate |= found
@@ -182,7 +189,7 @@ walk_logs = _walk(sources(*MADE_OF))
 
 
 @inner
-def _scope(b, k, e, number, row, columns, sought, table, text, offsets):  # type: ignore[no-untyped-def]
+def _scope(b, k, e, number, row, places, sought, table, text, offsets):  # type: ignore[no-untyped-def]
     validate = NIL
     scope = schema = False
     while k < e:
@@ -205,11 +212,11 @@ def _scope(b, k, e, number, row, columns, sought, table, text, offsets):  # type
                 return BAD, row
             schema = True
         else:
-            found, size = _record(b, inside, k, row, columns, sought, table, text, offsets[row])
+            found, size = _record(b, inside, k, row, places, sought, table, text, offsets[row])
             if found < 0:
                 return BAD, row
             validate |= found
-            columns.owner[row] = number
+            places[0][row] = number
             row += 1
             offsets[row] = size
     return validate, row
@@ -238,7 +245,7 @@ def _instrumentation(b, k, e):  # type: ignore[no-untyped-def]
 
 
 @inner
-def _record(b, k, e, row, columns, sought, table, text, o):  # type: ignore[no-untyped-def]
+def _record(b, k, e, row, places, sought, table, text, o):  # type: ignore[no-untyped-def]
     """Read one LogRecord into row; whether to validate, and where its raw line ends."""
     time = observed = level = NIL
     name = name_end = event = event_end = trace = trace_end = NIL
@@ -247,8 +254,9 @@ def _record(b, k, e, row, columns, sought, table, text, o):  # type: ignore[no-u
     bodies = False
     told = False
     validate = NIL
-    session = columns.session
-    session[row, SESSION_KIND], session[row, SESSION_NAME] = ABSENT, sought[2]
+    _, times, severity, trace_id, genais, session, body_place, bodies_asked = places
+    session[row * SESSION_COLUMNS + SESSION_KIND] = ABSENT
+    session[row * SESSION_COLUMNS + SESSION_NAME] = sought[2]
     while k < e:
         field, wire, k = tag(b, k, e)
         if k < 0 or not _wire_fits(field, wire):
@@ -291,13 +299,13 @@ def _record(b, k, e, row, columns, sought, table, text, o):  # type: ignore[no-u
                 count -= 1  # no part of the line: the next attribute takes its place
         elif field == 9:
             trace, trace_end = start, k
-    columns.time_ns[row] = max(time, NIL) or max(observed, NIL)
+    times[row] = max(time, NIL) or max(observed, NIL)
     number = np.int64(np.int32(level))
     number = number if 1 <= number <= SEVERITY_NUMBER_MAX else NIL
-    columns.severity[row] = number
-    for i in range(16):
-        columns.trace_id[row, i] = b[trace + i] if trace_end - trace == 16 else 0
-    genai = columns.genai[row] = told or _is_genai(b, event, event_end)
+    severity[row] = number
+    for i in range(TRACE_ID_BYTES):
+        trace_id[row * TRACE_ID_BYTES + i] = b[trace + i] if trace_end - trace == TRACE_ID_BYTES else 0
+    genai = genais[row] = told or _is_genai(b, event, event_end)
     begin = o
     if number:
         o = write_word(text, o, SEVERITY_WORDS, (number - 1) >> 2)
@@ -306,8 +314,8 @@ def _record(b, k, e, row, columns, sought, table, text, o):  # type: ignore[no-u
     o = piece(b, event, event_end, EVENT_MAX, text, o, begin)
     before = o + (o > begin)
     o = body_text(b, kind, body, body_end, genai, text, o, begin)
-    if len(columns.body):
-        columns.body[row, 0], columns.body[row, 1] = min(before, o), o
+    if bodies_asked:
+        body_place[2 * row], body_place[2 * row + 1] = min(before, o), o
     return validate, attributes_text(b, table, min(count, ATTRIBUTES_MAX), text, o, begin)
 
 

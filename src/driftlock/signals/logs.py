@@ -101,6 +101,7 @@ def _walked(
     state = walk_logs(raw, resources, columns, wanted(encoded(sessions.attributes)), text, offsets)
     if state < 0:
         return None
+    text = text[: offsets[-1]]
     filled = np.bincount(columns.owner, minlength=resource_count)
     if state or not filled.all():
         # The walk has not looked into lists, maps, and resources without records.
@@ -140,19 +141,26 @@ def _walked_keys(
     if not len(named) and not sessions.pattern and not any(by_resource):
         return ()
     keys = [by_resource[number] for number in columns.owner.tolist()] if names else [b""] * len(columns.owner)
+    known: dict[tuple[int, int, int | bytes], bytes] = {}  # most sessions have several records
     for row, (kind, name, value, end) in zip(named.tolist(), columns.session[named].tolist(), strict=True):
-        if kind == STRING:
-            told = payload[value:end].decode()
-        else:
-            told = str(value) if kind == INT else "true" if value else "false"
-        keys[row] = session_key(names[name], told, redact) or keys[row]
+        told = (kind, name, payload[value:end] if kind == STRING else value)
+        key = known.get(told)
+        if key is None:
+            key = known[told] = session_key(names[name], _told_text(*told), redact)
+        keys[row] = key or keys[row]
     if sessions.pattern:
-        open_rows = [row for row, key in enumerate(keys) if not key and not columns.genai[row]]
-        spans = columns.body[open_rows].tolist()
-        found = body_keys([text[a:b].tobytes() for a, b in spans], sessions.pattern, redact)
-        for row, key in zip(open_rows, found, strict=True):
+        has_key = np.array([len(key) > 0 for key in keys], np.bool_)
+        asked = np.flatnonzero(~has_key & ~columns.genai)
+        found = body_keys(text, columns.body[asked, 0], columns.body[asked, 1], sessions.pattern, redact)
+        for row, key in zip(asked.tolist(), found, strict=True):
             keys[row] = key
     return keys if any(keys) else ()
+
+
+def _told_text(kind: int, _name: int, value: int | bytes) -> str:
+    if isinstance(value, bytes):
+        return value.decode()
+    return str(value) if kind == INT else "true" if value else "false"
 
 
 def _present(
@@ -194,9 +202,8 @@ def _parsed(
         signal: Signal = "llm" if is_genai(record) else "logs"
         key = stream_key(resource, tenant, signal, attributes, masking.redact)
         streams.append(table.index(key.of_sessions if session else key))
-    lines = [record_line(record, without=sessions.attributes) for record in records]
-    offsets = np.cumsum([0, *map(len, lines)], dtype=np.int64)
-    canonical = masking.canonical(np.frombuffer(b"".join(lines), dtype=np.uint8), offsets[:-1], offsets[1:])
+    text, offsets = _joined([record_line(record, without=sessions.attributes) for record in records])
+    canonical = masking.canonical(text, offsets[:-1], offsets[1:])
     trace_ids = b"".join(_trace_id(record) for record in records)
     return LogBatch(
         keys=table.keys,
@@ -210,6 +217,12 @@ def _parsed(
     )
 
 
+def _joined(lines: list[bytes]) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64]]:
+    """The lines in one buffer, and their bounds: line i is `buffer[bounds[i]:bounds[i + 1]]`."""
+    bounds = np.cumsum([0, *map(len, lines)], dtype=np.int64)
+    return np.frombuffer(b"".join(lines), dtype=np.uint8), bounds
+
+
 def _parsed_keys(owned: list[tuple[Any, Any]], sessions: Sessions, redact: tuple[str, ...]) -> list[bytes]:
     keys = [
         attribute_key(record.attributes, sessions.attributes, redact)
@@ -218,8 +231,9 @@ def _parsed_keys(owned: list[tuple[Any, Any]], sessions: Sessions, redact: tuple
     ]
     if sessions.pattern:
         asked = [n for n, (_, record) in enumerate(owned) if not keys[n] and not is_genai(record)]
-        bodies = [body_text(owned[n][1].body) for n in asked]
-        for n, key in zip(asked, body_keys(bodies, sessions.pattern, redact), strict=True):
+        text, bounds = _joined([body_text(owned[n][1].body) for n in asked])
+        found = body_keys(text, bounds[:-1], bounds[1:], sessions.pattern, redact)
+        for n, key in zip(asked, found, strict=True):
             keys[n] = key
     return keys
 

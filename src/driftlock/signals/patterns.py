@@ -77,18 +77,24 @@ def masked(
     """
     if not len(starts):
         return buffer, starts, ends
-    held = np.where(buffer == _SEPARATOR, np.uint8(32), buffer).tobytes()
-    separator = bytes([_SEPARATOR])
-    lines = [held[s:e] for s, e in zip(starts.tolist(), ends.tolist(), strict=True)]
-    text = separator.join(lines).decode("utf-8", QUESTION_MARKS)
-    column = pl.Series([text], dtype=pl.String).str.split(separator.decode()).explode()
+    column = text_column(buffer, starts, ends)
     for pattern in patterns:
         column = column.str.replace_all(pattern.regex, f"<{pattern.name}>")
-    joined = column.str.join(separator.decode()).to_list()[0].encode()
+    joined = column.str.join(chr(_SEPARATOR)).to_list()[0].encode()
     found = np.frombuffer(joined, dtype=np.uint8)
     cuts = np.flatnonzero(found == _SEPARATOR)
     assert len(cuts) == len(starts) - 1
     return found, np.concatenate([[0], cuts + 1]), np.concatenate([cuts, [len(found)]])
+
+
+def text_column(buffer: Bytes, starts: Index, ends: Index) -> pl.Series:
+    """Each line `buffer[starts[i]:ends[i]]` as text; bytes that are no UTF-8 become `?`, 0x1E a space."""
+    if not len(starts):
+        return pl.Series(dtype=pl.String)
+    held = np.where(buffer == _SEPARATOR, np.uint8(32), buffer).tobytes()
+    lines = [held[s:e] for s, e in zip(starts.tolist(), ends.tolist(), strict=True)]
+    text = bytes([_SEPARATOR]).join(lines).decode("utf-8", _QUESTION_MARKS)
+    return pl.Series([text], dtype=pl.String).str.split(chr(_SEPARATOR)).explode()
 
 
 def _question_marks(error: UnicodeError) -> tuple[str, int]:
@@ -96,9 +102,8 @@ def _question_marks(error: UnicodeError) -> tuple[str, int]:
     return "?" * (error.end - error.start), error.end
 
 
-QUESTION_MARKS = "driftlock-question-marks"
-"""For decoding as UTF-8: a byte that is none becomes `?`, as in the canonical form."""
-codecs.register_error(QUESTION_MARKS, _question_marks)
+_QUESTION_MARKS = "driftlock-question-marks"
+codecs.register_error(_QUESTION_MARKS, _question_marks)
 
 
 def extracted(lines: pl.Series, pattern: str, *, group: int | None = None) -> pl.Series:

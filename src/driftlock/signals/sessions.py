@@ -18,13 +18,15 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import polars as pl
 from opentelemetry.proto.resource.v1.resource_pb2 import Resource
 
 from driftlock.errors import UsageError
 from driftlock.signals.attributes import CONVERSATION
 from driftlock.signals.keys import RESOURCE_BYTES_CACHED_MAX, RESOURCES_CACHED_MAX, key_text, redacted_value
-from driftlock.signals.patterns import PATTERN_CHARS_MAX, QUESTION_MARKS, extracted
+from driftlock.signals.patterns import PATTERN_CHARS_MAX, extracted, text_column
 from driftlock.signals.redaction import redact_name
 
 ATTRIBUTES_MAX = 16
@@ -101,11 +103,20 @@ def resource_attribute_key(raw: bytes, names: tuple[str, ...], redact: tuple[str
     return attribute_key(Resource.FromString(raw).attributes, names, redact)
 
 
-def body_keys(bodies: Iterable[bytes], pattern: str, redact: tuple[str, ...]) -> list[bytes]:
-    """The key that the pattern's first group (else the whole match) finds in each body, or none (empty)."""
-    texts = [body.decode("utf-8", QUESTION_MARKS) for body in bodies]
-    found = extracted(pl.Series(texts, dtype=pl.String), pattern).to_list()
-    return [session_key("", text, redact) if text else b"" for text in found]
+def body_keys(
+    buffer: npt.NDArray[np.uint8],
+    starts: npt.NDArray[np.int64],
+    ends: npt.NDArray[np.int64],
+    pattern: str,
+    redact: tuple[str, ...],
+) -> list[bytes]:
+    """The key that the pattern's first group (else the whole match) finds in each body, or none (empty).
+
+    Body i is `buffer[starts[i]:ends[i]]`, read as `patterns.text_column` says.
+    """
+    found = extracted(text_column(buffer, starts, ends), pattern).to_list()
+    keys = {text: session_key("", text, redact) for text in set(found) if text}
+    return [keys.get(text, b"") for text in found]
 
 
 def value_text(value: Any) -> str:
