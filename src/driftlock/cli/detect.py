@@ -24,6 +24,7 @@ from driftlock.core.profiles import chosen
 from driftlock.core.verdict import Verdict
 from driftlock.errors import UsageError
 from driftlock.signals.masking import Masking
+from driftlock.signals.sessions import session_key
 from driftlock.signals.textlog import check_pattern, extract_keys, text_batch
 
 FOUND_EXIT_CODE = 10
@@ -245,7 +246,11 @@ def _follow(name: str, settings: LogSettings, pattern: str | None, masking: Mask
                 batch = text_batch(chunk, masking=masking)
                 keys = None
                 if pattern is not None:
-                    keys = extract_keys(chunk, pattern).of_lines(missing=b"")
+                    found = extract_keys(chunk, pattern).of_lines(missing=b"")
+                    shown = {
+                        k: session_key("", k.decode("utf-8", "replace"), masking.redact) for k in set(found)
+                    }
+                    keys = [shown[key] for key in found]
                 count += tell(add_lines(stream, batch, first_line=lines + 1, now_ns=now_ns, sessions=keys))
                 lines += len(batch)
         except KeyboardInterrupt:

@@ -19,6 +19,7 @@ from driftlock.core.log_stream import Assembled, LogSettings, LogStream
 from driftlock.core.verdict import Verdict
 from driftlock.errors import InputError
 from driftlock.signals.masking import DEFAULT_MASKING, Masking
+from driftlock.signals.sessions import session_key
 from driftlock.signals.textlog import TextBatch, check_pattern, extract_keys, text_batch
 
 CHUNK_BYTES = 4 * 1024 * 1024
@@ -154,10 +155,17 @@ def score_sessions(
         progress(held.lines, file.position)
     if not held.keys:
         raise InputError(f"No line of {file.name} matches {pattern!r}.")
+    if len(held.keys) == 1:
+        raise InputError(
+            f"All lines of {file.name} that match {pattern!r} are of one session; there is no other."
+        )
     baseline = max(ceil(len(held.keys) * baseline_fraction), 2)
     chosen = replace(_for_file(settings, min(baseline, 4_096)), form=masking.version)
     stream = LogStream(chosen, tells=tells)
-    verdicts = _score_units(stream, held, baseline)
+    names = [key.decode("utf-8", "replace") for key in held.keys]
+    if tells:  # to people, who may pass them on; where units are measured, names are those of the labels
+        names = [session_key("", name, masking.redact).decode() for name in names]
+    verdicts = _score_units(stream, held, names, baseline)
     return Scored(verdicts, held.lines, baseline, stream)
 
 
@@ -170,7 +178,7 @@ def _for_file(settings: LogSettings, baseline_units: int) -> LogSettings:
     )
 
 
-def _score_units(stream: LogStream, held: _KeyedLines, baseline: int) -> list[Verdict]:
+def _score_units(stream: LogStream, held: _KeyedLines, names: Sequence[str], baseline: int) -> list[Verdict]:
     codes, lines, times = (np.concatenate(column) for column in zip(*held.columns, strict=True))
     templates = np.concatenate(held.templates)
     by_unit = np.argsort(codes, kind="stable")
@@ -181,7 +189,6 @@ def _score_units(stream: LogStream, held: _KeyedLines, baseline: int) -> list[Ve
     rows = by_unit[np.repeat(bounds[:-1][order] - np.cumsum(sizes) + sizes, sizes) + np.arange(len(by_unit))]
     starts_at = np.concatenate([[0], np.cumsum(sizes)])
     first, last = rows[starts_at[:-1]], rows[starts_at[1:] - 1]
-    names = [key.decode("utf-8", "replace") for key in held.keys]
     units = Assembled(
         [names[code] for code in order.tolist()],
         starts_at,

@@ -1,11 +1,12 @@
 """Snapshots as bytes: arrays and plain values, packed so that equal states give equal bytes.
 
-Owns the framing only (MessagePack, arrays little-endian with dtype and shape). Knows nothing of what
-it packs.
+Owns the framing only (MessagePack, arrays little-endian with dtype and shape) and the seal by which damage is
+noticed before anything is read: kernels trust the places that a state names. Knows nothing of what it packs.
 """
 
 from __future__ import annotations
 
+import hashlib
 from typing import Any
 
 import msgspec
@@ -13,6 +14,9 @@ import numpy as np
 import numpy.typing as npt
 import zstandard
 
+from driftlock.errors import InputError
+
+SEAL_BYTES = 16
 SNAPSHOT_BYTES_MAX = 64 * 1024 * 1024
 _COMPRESSION_LEVEL = 1
 
@@ -39,11 +43,27 @@ def unpack(data: bytes) -> Any:
     return msgspec.msgpack.decode(data)
 
 
+def seal(data: bytes) -> bytes:
+    """`data` behind a digest of it (BLAKE2b, RFC 7693). Against damage, not against forgery."""
+    return hashlib.blake2b(data, digest_size=SEAL_BYTES).digest() + data
+
+
+def unseal(sealed: bytes) -> bytes:
+    """The inverse of `seal`. Raises InputError where a bit differs, and for what was never sealed."""
+    data = sealed[SEAL_BYTES:]
+    if len(sealed) < SEAL_BYTES or seal(data)[:SEAL_BYTES] != sealed[:SEAL_BYTES]:
+        raise InputError("the state is damaged, or was written by another version of Driftlock")
+    return data
+
+
 def compress(data: bytes) -> bytes:
-    """`data` as a small zstd frame: fast, for state that is kept or sent."""
-    return zstandard.ZstdCompressor(level=_COMPRESSION_LEVEL).compress(data)
+    """`data` as a small zstd frame, sealed: fast, for state that is kept or sent."""
+    return seal(zstandard.ZstdCompressor(level=_COMPRESSION_LEVEL).compress(data))
 
 
 def decompress(data: bytes) -> bytes:
-    """The inverse of `compress`; refuses what would grow beyond `SNAPSHOT_BYTES_MAX`."""
-    return zstandard.ZstdDecompressor().decompress(data, max_output_size=SNAPSHOT_BYTES_MAX)
+    """The inverse of `compress`; refuses what would grow beyond `SNAPSHOT_BYTES_MAX`. Raises InputError."""
+    try:
+        return zstandard.ZstdDecompressor().decompress(unseal(data), max_output_size=SNAPSHOT_BYTES_MAX)
+    except zstandard.ZstdError as error:
+        raise InputError(f"the state cannot be read: {error}") from error

@@ -28,7 +28,8 @@ import numpy.typing as npt
 
 from driftlock.core import series_rows as kernels
 from driftlock.core import series_tuning as tuned
-from driftlock.core.series_state import LAYOUT, STATE, STATE_BYTES
+from driftlock.core.packing import seal, unseal
+from driftlock.core.series_state import LAYOUT, STATE
 from driftlock.core.series_text import explain_point
 from driftlock.core.series_time import times_in_ns
 from driftlock.core.verdict import WarmUp
@@ -220,11 +221,12 @@ class SeriesBank:
 
     def snapshot(self) -> bytes:
         """The exact state of all series; `restore` continues from it bit for bit."""
-        return _MAGIC + LAYOUT + self._state[: self._held].tobytes()
+        return _MAGIC + LAYOUT + seal(self._state[: self._held].tobytes())
 
     @classmethod
     def restore(cls, settings: SeriesSettings, data: bytes) -> SeriesBank:
-        """The bank that `snapshot` described. Raises UsageError for state of another layout."""
+        """The bank that `snapshot` described. Raises UsageError for state of another layout,
+        InputError for damaged state."""
         states = _states(data)
         if len(states) > settings.series_max:
             raise UsageError(
@@ -239,7 +241,7 @@ class SeriesBank:
         row = self._row(series)
         if row < 0:
             raise KeyError(series)
-        return _MAGIC + LAYOUT + self._state[row : row + 1].tobytes()
+        return _MAGIC + LAYOUT + seal(self._state[row : row + 1].tobytes())
 
     def load(self, series: int, data: bytes) -> None:
         """Puts one series into the state that `dump` gave. Raises UsageError when it cannot be that."""
@@ -314,9 +316,7 @@ def _states(data: bytes) -> npt.NDArray[Any]:
     head = len(_MAGIC) + len(LAYOUT)
     if data[:head] != _MAGIC + LAYOUT:
         raise UsageError("the state was written by another version of the series coder")
-    if (len(data) - head) % STATE_BYTES:
-        raise UsageError("the state of the series is cut off")
-    return np.frombuffer(data, STATE, offset=head)
+    return np.frombuffer(unseal(data[head:]), STATE)
 
 
 def score_series(

@@ -18,7 +18,7 @@ import numpy.typing as npt
 
 from driftlock.core.log_settings import LogSettings
 from driftlock.core.log_stream import Assembled, LogStream
-from driftlock.core.packing import pack, unpack
+from driftlock.core.packing import pack, seal, unpack, unseal
 from driftlock.core.profiles import Profile, ProfileName, chosen
 from driftlock.core.verdict import Verdict, WarmUp
 from driftlock.errors import InputError
@@ -189,7 +189,7 @@ class Detector:
 
     def snapshot(self) -> bytes:
         """The whole state, settings too. `restore` continues from it with the same verdicts, bit for bit."""
-        return _MAGIC + pack(
+        state = pack(
             {
                 "format": SNAPSHOT_FORMAT,
                 "canonical": CANONICAL_VERSION,
@@ -202,6 +202,7 @@ class Detector:
                 "stream": self._stream.snapshot(),
             }
         )
+        return _MAGIC + seal(state)
 
     @classmethod
     def restore(cls, data: bytes) -> Detector:
@@ -299,7 +300,7 @@ def _unpacked(data: bytes) -> dict[str, Any]:
     if not data.startswith(_MAGIC):
         raise InputError("this is not a snapshot of a Detector")
     try:
-        state: Any = unpack(data[len(_MAGIC) :])
+        state: Any = unpack(unseal(data[len(_MAGIC) :]))
     except msgspec.DecodeError as error:
         raise InputError("the snapshot is damaged") from error
     if not isinstance(state, dict):

@@ -15,7 +15,7 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from driftlock.core.packing import pack, unpack
+from driftlock.core.packing import pack, seal, unpack, unseal
 from driftlock.core.series import REFUSED, SCORED, SeriesBank, SeriesSettings, SeriesVerdicts
 from driftlock.core.series_text import point_verdict
 from driftlock.core.verdict import Verdict, WarmUp
@@ -146,7 +146,7 @@ class SeriesDetector:
 
     def snapshot(self) -> bytes:
         """The whole state, settings too. `restore` continues from it with the same verdicts, bit for bit."""
-        return _MAGIC + pack(
+        state = pack(
             {
                 "format": SNAPSHOT_FORMAT,
                 "settings": asdict(self._settings),
@@ -155,6 +155,7 @@ class SeriesDetector:
                 "bank": self._bank.snapshot(),
             }
         )
+        return _MAGIC + seal(state)
 
     @classmethod
     def restore(cls, data: bytes) -> SeriesDetector:
@@ -208,7 +209,7 @@ def _unpacked(data: bytes) -> dict[str, Any]:
     if not data.startswith(_MAGIC):
         raise InputError("this is not a snapshot of a SeriesDetector")
     try:
-        state: Any = unpack(data[len(_MAGIC) :])
+        state: Any = unpack(unseal(data[len(_MAGIC) :]))
     except msgspec.DecodeError as error:
         raise InputError("the snapshot is damaged") from error
     if not isinstance(state, dict):

@@ -277,6 +277,29 @@ def test_detect_by_session_pattern_and_by_key(tmp_path: Path, capsys: pytest.Cap
         assert any("lost its worker" in line["line"] for line in rows[0]["detail"]["lines"])
 
 
+@pytest.mark.parametrize("command", [run_detect, score])
+def test_one_session_alone_is_told_in_a_sentence(command: Callable[..., Any], tmp_path: Path) -> None:
+    log = tmp_path / "one.log"
+    log.write_text("".join(f"GET /item/{n} ok\n" for n in range(50)))
+    with pytest.raises(InputError, match="one session"):
+        command(str(log), session="(GET)")
+
+
+def test_names_of_sessions_are_redacted_and_cannot_write_to_the_terminal(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    log = tmp_path / "jobs.log"
+    whose = re.sub(r"job=j(\d+)", "job=who\\1@example.com\x1b]0;evil\x07", session_log(8, 500, {300}))
+    log.write_text(whose)
+    assert run_detect(str(log), format="json", session=r"job=(\S+)") == FOUND_EXIT_CODE
+    (unit, *_) = [row["unit"] for row in json_rows(capsys.readouterr().out)]
+    assert "example.com" not in unit
+    assert run_detect(str(log), session=r"job=(\S+)") == FOUND_EXIT_CODE
+    out = capsys.readouterr().out
+    assert "\x1b" not in out
+    assert "example.com" not in out
+
+
 def test_session_key_reads_json_lines(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     log = tmp_path / "jobs.jsonl"
     rows = []

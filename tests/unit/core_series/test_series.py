@@ -161,7 +161,7 @@ class TestState:
     def test_cut_state_is_refused(self) -> None:
         bank = SeriesBank(SeriesSettings())
         observe(bank, daily(5))
-        with pytest.raises(UsageError, match="cut off"):
+        with pytest.raises(InputError, match="damaged"):
             SeriesBank.restore(SeriesSettings(), bank.snapshot()[:-1])
 
     def test_bytes_a_series(self) -> None:
