@@ -213,4 +213,11 @@ def _free_ports(**taken: int) -> list[str]:
 
 
 def _zombies(running: Driftlock) -> list[psutil.Process]:
-    return [one for one in running.process.children() if one.status() == psutil.STATUS_ZOMBIE]
+    return [one for one in running.process.children() if _is_zombie(one)]
+
+
+def _is_zombie(process: psutil.Process) -> bool:
+    try:
+        return bool(process.status() == psutil.STATUS_ZOMBIE)
+    except psutil.NoSuchProcess:  # it ended, and was waited for, since it was listed
+        return False
