@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -19,6 +20,8 @@ LinesIn = Line | Iterable[Line]
 Time = int | str | datetime | np.datetime64
 TimesIn = Time | Sequence[Time] | npt.NDArray[np.int64] | npt.NDArray[np.datetime64]
 
+YEAR_FIRST, YEAR_LAST = 1678, 2261
+TIME_NS_END = 2**63
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -49,27 +52,54 @@ def time_in_ns(time: Time) -> int:
     if isinstance(time, bool | float | np.floating):
         raise InputError(f"the time {time!r} has no unit", hint="give nanoseconds as an int, or a datetime")
     if isinstance(time, int | np.integer):
-        return int(time)
+        return _held(int(time), time)
     if isinstance(time, np.datetime64):
-        return int(time.astype("datetime64[ns]").astype(np.int64))
+        return int(_datetimes_in_ns(np.array([time]))[0])
     if isinstance(time, datetime):
         if time.tzinfo is None:
             raise InputError(f"the time {time.isoformat()} has no zone", hint="use datetime.now(UTC)")
-        return (time - _EPOCH) // timedelta(microseconds=1) * 1_000
+        return _held((time - _EPOCH) // timedelta(microseconds=1) * 1_000, time.isoformat())
     if isinstance(time, str):
-        return int(times_in_ns([time])[0])
+        return int(_texts_in_ns([time])[0])
     raise InputError(f"{type(time).__name__} is not a time")
+
+
+def _held(time_ns: int, told: object) -> int:
+    """`time_ns` if 64 bits hold it: the years 1678 to 2261. A wrapped time would be another time."""
+    if not -TIME_NS_END < time_ns < TIME_NS_END:
+        raise InputError(f"the time {told} is not of the years {YEAR_FIRST} to {YEAR_LAST}")
+    return time_ns
+
+
+def _datetimes_in_ns(times: npt.NDArray[Any]) -> npt.NDArray[np.int64]:
+    coarse = times.astype("datetime64[us]")
+    if np.isnat(coarse).any():
+        raise InputError("NaT is not a time")
+    for extreme in (coarse.min(), coarse.max()) if len(coarse) else ():
+        _held(1_000 * int(extreme.astype(np.int64)), extreme)
+    return times.astype("datetime64[ns]").astype(np.int64)
+
+
+def _texts_in_ns(texts: list[str]) -> npt.NDArray[np.int64]:
+    found = times_in_ns(texts)
+    for text in texts:
+        year = text.strip()[:5]
+        if year[4:] == "-" and year[:4].isdigit() and not YEAR_FIRST <= int(year[:4]) <= YEAR_LAST:
+            raise InputError(f"the time {text} is not of the years {YEAR_FIRST} to {YEAR_LAST}")
+    return found
 
 
 def row_times(times: TimesIn, rows: int) -> npt.NDArray[np.int64]:
     """One time for each row, from one for all of them or as many as there are rows."""
     if isinstance(times, str | int | datetime | float | np.generic):
         return np.full(rows, time_in_ns(times), np.int64)
-    if isinstance(times, np.ndarray) and times.dtype.kind in "iuM":
-        kind = "datetime64[ns]" if times.dtype.kind == "M" else np.int64
-        found = times.astype(kind).astype(np.int64)
+    if isinstance(times, np.ndarray) and times.dtype.kind == "M":
+        found = _datetimes_in_ns(times)
+    elif isinstance(times, np.ndarray) and times.dtype.kind in "iu":
+        _held(int(times.max(initial=0)), times.max(initial=0))
+        found = times.astype(np.int64)
     elif len(times) and all(isinstance(time, str) for time in times):
-        found = times_in_ns(list(times))
+        found = _texts_in_ns([str(time) for time in times])
     else:
         found = np.array([time_in_ns(time) for time in times], np.int64)
     if len(found) != rows:
