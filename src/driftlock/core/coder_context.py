@@ -1,11 +1,13 @@
 """The context coder: how predictable the order of a unit's templates is.
 
 Interpolated models of orders 0 to 3 with absolute discounting of ½ (Kneser and Ney 1995, without their
-lower-order counts): P_k(s) = (max(c − ½, 0) + ½ T P_{k−1}(s)) / C, down to a uniform law over as many symbols
-as a stream may know (over those it knows now, the new would cost more with every symbol learned). A symbol's
-probability is their mixture, each order weighted by 2 to minus its code length of the units before, which
-fades (Herbster and Warmuth 1998): where events do not depend on the ones before, what long contexts learned
-is chance, and order 3 alone cost ever more the longer such a stream was learned.
+lower-order counts): E_k(s) = (max(c − ½, 0) + ½ T P_{k−1}(s)) / C, down to a uniform law over as many symbols
+as a stream may know (over those it knows now, the new would cost more with every symbol learned). Each order
+is heeded as far as it proved itself: P_k = w E_k + (1 − w) P_{k−1}, with the odds of w 2 to the bits that E_k
+saved over P_{k−1} in the units before, which fade (Jelinek and Mercer 1980 with their buckets, learned online
+as by Herbster and Warmuth 1998). There is one w for each order, size of the context's count, and whether one
+or several symbols followed it: where events do not depend on the ones before, what long contexts learned is
+chance, and order 3 unweighed costs ever more the longer such a stream is learned.
 
 A unit starts in an empty context and, where units are whole sessions, ends with a symbol of its own, so that
 a session cut short is a surprise. A unit's code length is its mean bits a symbol.
@@ -40,11 +42,15 @@ SLOTS_MAX = 4_096
 CHUNK_SYMBOLS = 128
 """Symbols learned between two looks at the table's room; each takes at most 2 (order + 1) slots."""
 
+SIZES = 4
+"""Sizes of a context's count that are weighed apart: 1, 2 or 3, 4 to 7, more."""
+GAINS = 2 * SIZES * ORDER
+
 _DISCOUNT = 0.5
-_FADING = 0.99  # of what orders cost, a unit: a stream may become more or less orderly
+_FADING = 0.99  # of what an order saved, a unit: a stream may become more or less orderly
 _SHARE_MIN = 0.005
-"""Weight every order keeps, as the numeric coder's predictors do."""
-_PRODUCT_MIN = 1e-200
+"""Weight that either side keeps, as the numeric coder's predictors do."""
+_RATIO_MAX = 1e100
 _START = np.uint64(0x5354415254)
 END = np.uint64(0x454E44)
 
@@ -61,67 +67,67 @@ def _context(symbols: Hashes, at: int, order: int) -> np.uint64:
 
 
 @numba.njit(cache=True)
-def _symbol_chances(
-    keys: Uints, counts: Ints, links: Uints, symbols: Hashes, at: int, chances: Floats
-) -> None:
-    """Writes a symbol's probability by each order; orders whose context is new predict as the one below."""
-    p = 1.0 / TEMPLATES_MAX
-    known = True
-    for order in range(ORDERS):
-        if known:
-            context = _context(symbols, at, order)
-            group = slot_of(keys, group_key(context))
-            total = counts[group]
-            known = total > 0
-            if known:
-                seen = counts[slot_of(keys, item_key(mixed(context, symbols[at])))]
-                p = (max(seen - _DISCOUNT, 0.0) + _DISCOUNT * links[group] * p) / total
-        chances[order] = p
+def _gain_of(order: int, total: int, links: int) -> int:
+    """The place among the gains of a context of this order."""
+    size = 0
+    while total > 1 and size < SIZES - 1:
+        total >>= 1
+        size += 1
+    return ((order - 1) * SIZES + size) * 2 + (1 if links > 1 else 0)
 
 
 @numba.njit(cache=True)
-def _weights(lengths: Floats, weights: Floats) -> None:
-    """Writes the weight of each order, from its recent code length in bits."""
-    least = lengths.min()
-    total = 0.0
-    for order in range(ORDERS):
-        weights[order] = exp2(least - lengths[order])
-        total += weights[order]
-    for order in range(ORDERS):
-        weights[order] = (1.0 - ORDERS * _SHARE_MIN) * weights[order] / total + _SHARE_MIN
+def _weight(gain: float) -> float:
+    """The weight of an order that saved `gain` bits over the one below."""
+    return _SHARE_MIN + (1.0 - 2.0 * _SHARE_MIN) / (1.0 + exp2(-gain))
 
 
 @numba.njit(cache=True)
-def follow_orders(lengths: Floats, unit: Floats) -> None:
-    """Adds a unit's code length by each order to the recent ones."""
-    for order in range(ORDERS):
-        lengths[order] = on_grid(_FADING * lengths[order]) + unit[order]
+def follow_orders(gains: Floats, unit: Floats) -> None:
+    """Adds the bits that the orders saved on a unit to those before."""
+    for at in range(GAINS):
+        if unit[at] != 0.0:
+            gains[at] = on_grid(_FADING * gains[at]) + unit[at]
 
 
 @numba.njit(cache=True)
 def order_bits(
-    keys: Uints, counts: Ints, links: Uints, symbols: Hashes, lengths: Floats, out: Floats, unit: Floats
+    keys: Uints, counts: Ints, links: Uints, symbols: Hashes, gains: Floats, out: Floats, unit: Floats
 ) -> tuple[float, float]:
-    """Mean and total bits of a unit's symbols, by the orders' recent code `lengths`; `out` takes the symbols'
-    shares of the mean, `unit` the unit's code length by each order alone."""
-    chances, weights, products = np.empty(ORDERS), np.empty(ORDERS), np.ones(ORDERS)
-    _weights(lengths, weights)
+    """Mean and total bits of a unit's symbols, by what the orders saved before (`gains`); `out` takes the
+    symbols' shares of the mean, `unit` the bits that each order saved on this unit."""
+    weights, ratios = np.zeros(GAINS), np.ones(GAINS)
     unit[:] = 0.0
-    mean, total = 0.0, 0.0
+    mean, total_bits = 0.0, 0.0
     for at in range(len(symbols)):
-        _symbol_chances(keys, counts, links, symbols, at, chances)
-        p = 0.0
+        p = 1.0 / TEMPLATES_MAX
         for order in range(ORDERS):
-            p += weights[order] * chances[order]
-            products[order] *= chances[order]
-            if products[order] < _PRODUCT_MIN or at == len(symbols) - 1:  # one logarithm for many symbols
-                unit[order] -= on_grid(log2(products[order]))
-                products[order] = 1.0
+            context = _context(symbols, at, order)
+            group = slot_of(keys, group_key(context))
+            total = counts[group]
+            if total <= 0:
+                break  # nor is any longer context known
+            seen = counts[slot_of(keys, item_key(mixed(context, symbols[at])))]
+            own = (max(seen - _DISCOUNT, 0.0) + _DISCOUNT * links[group] * p) / total
+            if order == 0:
+                p = own
+                continue
+            gain = _gain_of(order, total, links[group])
+            if weights[gain] == 0.0:
+                weights[gain] = _weight(gains[gain])
+            ratios[gain] *= own / p
+            if not 1.0 / _RATIO_MAX < ratios[gain] < _RATIO_MAX:  # one logarithm for many symbols
+                unit[gain] += on_grid(log2(ratios[gain]))
+                ratios[gain] = 1.0
+            p = weights[gain] * own + (1.0 - weights[gain]) * p
         bits = -log2(p)
         out[at] = on_grid(bits / len(symbols))
         mean += out[at]
-        total += on_grid(bits)
-    return mean, total
+        total_bits += on_grid(bits)
+    for gain in range(GAINS):
+        if ratios[gain] != 1.0:
+            unit[gain] += on_grid(log2(ratios[gain]))
+    return mean, total_bits
 
 
 @numba.njit(cache=True)
@@ -139,26 +145,26 @@ def learn_order(
 
 
 class CodedOrder(NamedTuple):
-    """Mean bits a symbol, total bits, each symbol's share of the mean (the end's last, if any), and the
-    code length by each order alone."""
+    """Mean bits a symbol, total bits, each symbol's share of the mean (the end's last, if any), and the bits
+    that each order saved over the one below."""
 
     mean_bits: float
     total_bits: float
     shares: Floats
-    lengths: Floats
+    gains: Floats
 
 
 class ContextCoder:
     """Counts of symbols after contexts of up to three. Templates enter by hash, so ids may change hands."""
 
     name: ClassVar[str] = "order"
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
 
     def __init__(self, templates: TemplateTable, *, ends: bool) -> None:
         self._templates = templates
         self._ends = ends
         self.table = CounterTable(SLOTS_MAX)
-        self.lengths = np.zeros(ORDERS)  # recent code lengths by order, from units before they were learned
+        self.gains = np.zeros(GAINS)  # bits saved by order lately, on units before they were learned
         self.units = self.halved = 0
 
     def code(self, unit: CodedUnit) -> Part:
@@ -168,14 +174,14 @@ class ContextCoder:
     def code_symbols(self, unit: CodedUnit) -> CodedOrder:
         """What the unit's symbols cost."""
         symbols = self._symbols(unit.ids)
-        shares, lengths = np.empty(len(symbols)), np.empty(ORDERS)
+        shares, gains = np.empty(len(symbols)), np.empty(GAINS)
         t = self.table
-        mean, total = order_bits(t.keys, t.counts, t.links, symbols, self.lengths, shares, lengths)
-        return CodedOrder(mean, total, shares, lengths)
+        mean, total = order_bits(t.keys, t.counts, t.links, symbols, self.gains, shares, gains)
+        return CodedOrder(mean, total, shares, gains)
 
-    def follow(self, lengths: Floats) -> None:
-        """Takes note of how long a unit's code was by each order, before the unit is learned."""
-        follow_orders(self.lengths, lengths)
+    def follow(self, gains: Floats) -> None:
+        """Takes note of what each order saved on a unit, before the unit is learned."""
+        follow_orders(self.gains, gains)
 
     def _symbols(self, ids: IdArray) -> Hashes:
         if not self._ends:
@@ -209,13 +215,13 @@ class ContextCoder:
         """What `load` restores exactly."""
         return {
             "units": self.units,
-            "lengths": pack_array(self.lengths),
+            "gains": pack_array(self.gains),
             "table": self.table.state(),
         }
 
     def load(self, state: dict[str, Any]) -> None:
         """Takes over a state made by `state`."""
-        self.units, self.lengths = state["units"], unpack_array(state["lengths"])
+        self.units, self.gains = state["units"], unpack_array(state["gains"])
         self.table.load(state["table"])
 
     @property

@@ -4,7 +4,8 @@ The presence coder is the teacher and learns every unit. The students (order, co
 the teacher did not find it suspicious against its own last thousand scores: contamination wrecks the coders
 of order, and a mode that becomes common is admitted again, so that drift is followed. A baseline is learned
 as a whole, then trimmed of what it finds strangest itself by leave-one-out scores. The score of a unit is the
-sum of its parts in bits; counts weigh half, for many an ordinary unit has one odd count.
+sum of its parts in bits; counts weigh half, for many an ordinary unit has one odd count, and so do sets, for
+a rare template makes a rare set: at their full weight they would tell the same thing twice.
 """
 
 from __future__ import annotations
@@ -51,7 +52,7 @@ class Assessment:
 
     `score` is exactly presence.bits + order_shares.sum() + count.bits + set_bits, the latter two weighted
     already. `order_shares` has one entry a symbol: the unit's events and, for sessions, its end.
-    `order_lengths` is the code length by each order of context, empty once the unit is learned.
+    `order_gains` are the bits that each order of context saved, empty once the unit is learned.
     """
 
     score: float
@@ -60,7 +61,7 @@ class Assessment:
     count: Part
     set_bits: float
     order_shares: npt.NDArray[np.float64]
-    order_lengths: npt.NDArray[np.float64]
+    order_gains: npt.NDArray[np.float64]
 
 
 class LogModel:
@@ -90,12 +91,12 @@ class LogModel:
     def assess(self, unit: CodedUnit) -> Assessment:
         """Scores a unit against what was learned before it."""
         presence = self.presence.code(unit)
-        mean, total, shares, lengths = self._order.code_symbols(unit)
+        mean, total, shares, gains = self._order.code_symbols(unit)
         count = self.count.code(unit)
         weighted = Part(COUNT_WEIGHT * count.bits, count.template)
         set_bits = SET_WEIGHT * self._set.code(unit).bits
         score = presence.bits + mean + weighted.bits + set_bits
-        return Assessment(score, total, presence, weighted, set_bits, shares, lengths)
+        return Assessment(score, total, presence, weighted, set_bits, shares, gains)
 
     def run(
         self,
@@ -127,7 +128,7 @@ class LogModel:
                 self.presence.marks,
                 self.count.histogram,
                 _table(self._order.table),
-                self._order.lengths,
+                self._order.gains,
                 _table(self._set.table),
             ),
             Ranked(
@@ -181,11 +182,11 @@ class LogModel:
         self._teacher_scores.add(assessment.presence.bits)
         self.presence.learn(unit)
         if suspicion > GATE_P:
-            self._teach(unit, assessment.order_lengths)
+            self._teach(unit, assessment.order_gains)
         return suspicion > GATE_P
 
-    def _teach(self, unit: CodedUnit, order_lengths: npt.NDArray[np.float64]) -> None:
-        self._order.follow(order_lengths)
+    def _teach(self, unit: CodedUnit, order_gains: npt.NDArray[np.float64]) -> None:
+        self._order.follow(order_gains)
         for student in self._students:
             student.learn(unit)
 
@@ -198,7 +199,7 @@ class LogModel:
             kept = self._trim(units, kept)
         for unit, inside in zip(units, kept, strict=True):
             if inside:
-                self._teach(unit, self._order.code_symbols(unit).lengths)
+                self._teach(unit, self._order.code_symbols(unit).gains)
         assessments = _leave_one_out(self._coders, units, kept, self.assess)
         for assessment in assessments:
             self._teacher_scores.add(assessment.presence.bits)

@@ -28,7 +28,15 @@ from driftlock.core import (
 from driftlock.core.calibration import Scores, count_at_least
 from driftlock.core.calibration_hours import DAYS, HELD, HOUR_DAYS_MIN, HOURS, LAST_DAY, NEXT, NO_HOUR
 from driftlock.core.coder import UNITS_REMEMBERED_MAX, tally
-from driftlock.core.coder_context import CHUNK_SYMBOLS, END, ORDERS, follow_orders, learn_order, order_bits
+from driftlock.core.coder_context import (
+    CHUNK_SYMBOLS,
+    END,
+    GAINS,
+    ORDERS,
+    follow_orders,
+    learn_order,
+    order_bits,
+)
 from driftlock.core.coder_count import count_bits, learn_counts
 from driftlock.core.coder_presence import learn_presence, presence_bits
 from driftlock.core.coder_set import learn_set, set_bits
@@ -36,7 +44,7 @@ from driftlock.core.counters import SWEPT_PER_SLOT, sweep
 from driftlock.core.fingerprint import fingerprint
 
 COUNT_WEIGHT = 0.5
-SET_WEIGHT = 1.0
+SET_WEIGHT = 0.5
 GATE_P = 0.075
 
 # what the kernel counts, in the order of `Tallies`
@@ -75,7 +83,7 @@ class Learned(NamedTuple):
     marks: Ids
     histogram: npt.NDArray[np.uint16]
     order: Table
-    order_lengths: Floats
+    order_gains: Floats
     sets: Table
 
 
@@ -109,7 +117,7 @@ class Found(NamedTuple):
     distinct: Ids
     counts: Ids
     symbols: npt.NDArray[np.uint64]
-    lengths: Floats
+    gains: Floats
 
 
 def found_for(bounds: Ints) -> Found:
@@ -125,7 +133,7 @@ def found_for(bounds: Ints) -> Found:
         np.empty(longest, np.int32),
         np.empty(longest, np.int32),
         np.empty(longest + 1, np.uint64),
-        np.empty(ORDERS),
+        np.empty(GAINS),
     )
 
 
@@ -266,7 +274,7 @@ def _unit_loop(sources: int) -> Any:
                 held, learned.df, learned.marks, tallies[PRESENCE_UNITS]
             )
             mean, total = order_bits(
-                order.keys, order.counts, order.links, said, learned.order_lengths, shares, found.lengths
+                order.keys, order.counts, order.links, said, learned.order_gains, shares, found.gains
             )
             count, count_template = count_bits(held, times, learned.histogram)
             count *= COUNT_WEIGHT
@@ -298,7 +306,7 @@ def _unit_loop(sources: int) -> Any:
             tallies[PRESENCE_UNITS] += 1
             if suspicion > GATE_P:
                 found.taught[i] = True
-                follow_orders(learned.order_lengths, found.lengths)
+                follow_orders(learned.order_gains, found.gains)
                 _learn_students(learned, held, times, said, tallies, 1)
             _ring_add(ranked.calibration, tallies, SCORES_SIZE, SCORES_NEXT, window)
             _hour_add(ranked, hours[i], window)

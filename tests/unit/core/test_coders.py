@@ -152,32 +152,43 @@ def set_oracle(units: list[list[int]], probe: list[int]) -> float:
 
 
 def order_oracle(units: list[list[int]], probe: list[int], *, ends: bool) -> float:
-    """Each unit is coded by each order, weighted by how short its code of earlier units was, then learned."""
+    """Each unit is coded by what each order saved in earlier units, then learned."""
     seen: dict[tuple[int, ...], Counter[int]] = {}
-    lengths = [0.0] * 4
+    gains: dict[tuple[int, int, bool], float] = {}
     mean = 0.0
     for unit in [*units, probe]:
         sequence = [-1, -1, -1, *unit, *([-2] if ends else [])]
-        chances = [order_chances(seen, sequence, at) for at in range(3, len(sequence))]
-        shares = [2.0 ** (min(lengths) - length) for length in lengths]
-        weights = [0.98 * share / sum(shares) + 0.005 for share in shares]
-        mixed_bits = [-math.log2(sum(w * p for w, p in zip(weights, ps, strict=True))) for ps in chances]
-        mean = sum(mixed_bits) / len(chances)
-        lengths = [0.99 * lengths[k] - sum(math.log2(ps[k]) for ps in chances) for k in range(4)]
+        saved: dict[tuple[int, int, bool], float] = {}
+        bits = [symbol_bits(seen, sequence, at, gains, saved) for at in range(3, len(sequence))]
+        mean = sum(bits) / len(bits)
+        gains |= {key: 0.99 * gains.get(key, 0.0) + gain for key, gain in saved.items()}
         for at in range(3, len(sequence)):
             for order in range(4):
                 seen.setdefault(tuple(sequence[at - order : at]), Counter())[sequence[at]] += 1
     return mean
 
 
-def order_chances(seen: dict[tuple[int, ...], Counter[int]], sequence: list[int], at: int) -> list[float]:
-    p, chances = 1 / TEMPLATES_MAX, []
+def symbol_bits(
+    seen: dict[tuple[int, ...], Counter[int]],
+    sequence: list[int],
+    at: int,
+    gains: dict[tuple[int, int, bool], float],
+    saved: dict[tuple[int, int, bool], float],
+) -> float:
+    p = 1 / TEMPLATES_MAX
     for order in range(4):
-        if counts := seen.get(tuple(sequence[at - order : at])):
-            discounted = max(counts[sequence[at]] - 0.5, 0.0)
-            p = (discounted + 0.5 * len(counts) * p) / counts.total()
-        chances.append(p)
-    return chances
+        if not (counts := seen.get(tuple(sequence[at - order : at]))):
+            break
+        discounted = max(counts[sequence[at]] - 0.5, 0.0)
+        own = (discounted + 0.5 * len(counts) * p) / counts.total()
+        if order == 0:
+            p = own
+            continue
+        key = (order, min(math.floor(math.log2(counts.total())), 3), len(counts) > 1)
+        weight = 0.005 + 0.99 / (1 + 2 ** -gains.get(key, 0.0))
+        saved[key] = saved.get(key, 0.0) + math.log2(own / p)
+        p = weight * own + (1 - weight) * p
+    return -math.log2(p)
 
 
 @given(units=unit_lists, probe=st.lists(st.integers(0, 8), min_size=1, max_size=12))
@@ -188,7 +199,7 @@ def test_coders_equal_their_slow_oracles(units: list[list[int]], probe: list[int
     orders = {ends: ContextCoder(table, ends=ends) for ends in (False, True)}
     for unit in units:
         for order in orders.values():
-            order.follow(order.code_symbols(unit_of(unit)).lengths)
+            order.follow(order.code_symbols(unit_of(unit)).gains)
         for coder in (presence, count, sets, *orders.values()):
             coder.learn(unit_of(unit))
     near = {"abs": 2e-5}
@@ -202,14 +213,14 @@ def test_coders_equal_their_slow_oracles(units: list[list[int]], probe: list[int
 
 @pytest.mark.parametrize("templates", [9, 40])
 def test_the_order_of_a_stream_without_order_does_not_cost_more_with_age(templates: int) -> None:
-    """Chance successions fill the longer contexts; the mixture learns not to heed them."""
+    """Chance successions fill the longer contexts; they prove nothing, so they are not heeded."""
     coder, rng = ContextCoder(a_table(templates), ends=False), np.random.default_rng(4)
     bits = []
     for _ in range(1_500):
         unit = unit_of(rng.integers(0, templates, 25).tolist())
         coded = coder.code_symbols(unit)
         bits.append(coded.mean_bits)
-        coder.follow(coded.lengths)
+        coder.follow(coded.gains)
         coder.learn(unit)
     assert np.mean(bits[1_200:]) <= np.mean(bits[100:400]) + 0.05
     assert np.mean(bits[1_200:]) <= math.log2(templates) + 0.15
