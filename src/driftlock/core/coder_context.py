@@ -2,7 +2,8 @@
 
 Interpolated models of orders 0 to 3 with absolute discounting of ½ (Kneser and Ney 1995, without their
 lower-order counts): E_k(s) = (max(c − ½, 0) + ½ T P_{k−1}(s)) / C, down to a uniform law over as many symbols
-as a stream may know (over those it knows now, the new would cost more with every symbol learned). Each order
+as a stream may know (over those it knows now, the new would cost more with every symbol learned), and with at
+least a chance of ½ / `SAMPLE` for what a context never led to, however often it was seen. Each order
 is heeded as far as it proved itself: P_k = w E_k + (1 − w) P_{k−1}, with the odds of w 2 to the bits that E_k
 saved over P_{k−1} in the units before, which fade (Jelinek and Mercer 1980 with their buckets, learned online
 as by Herbster and Warmuth 1998). There is one w for each order, size of the context's count, and whether one
@@ -45,6 +46,8 @@ CHUNK_SYMBOLS = 128
 SIZES = 4
 """Sizes of a context's count that are weighed apart: 1, 2 or 3, 4 to 7, more."""
 GAINS = 2 * SIZES * ORDER
+SAMPLE = 1_000
+"""What never followed a context costs no more than after so many times, as a template does in presence."""
 
 _DISCOUNT = 0.5
 _FADING = 0.99  # of what an order saved, a unit: a stream may become more or less orderly
@@ -108,7 +111,8 @@ def order_bits(
             if total <= 0:
                 break  # nor is any longer context known
             seen = counts[slot_of(keys, item_key(mixed(context, symbols[at])))]
-            own = (max(seen - _DISCOUNT, 0.0) + _DISCOUNT * links[group] * p) / total
+            escape = max(_DISCOUNT * links[group] / total, _DISCOUNT / SAMPLE)
+            own = max(seen - _DISCOUNT, 0.0) * (1.0 - escape) / (total - _DISCOUNT * links[group]) + escape * p
             if order == 0:
                 p = own
                 continue

@@ -38,7 +38,7 @@ __all__ = ["Assembled", "LogSettings", "LogStream"]
 SNAPSHOT_FORMAT = 3
 END_BITS_MAX = 0.15
 """A session whose end costs no more ended where nine in ten with the same last lines do."""
-SLACK_BITS = 1.0
+SLACK_BITS = 0.75
 """A score may grow by so much with what its stream learns, and be no news. Without it, logs of many
 rare templates and logs of one cycle realised up to three times the p-values they were told."""
 Hashes = npt.NDArray[np.uint64]

@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from driftlock.core.coder import BIT_GRID, CodedUnit, Coder, coded_unit
+from driftlock.core.coder_context import SAMPLE as CONTEXT_SAMPLE
 from driftlock.core.coder_context import ContextCoder
 from driftlock.core.coder_count import BUCKETS, CountCoder, bucket_of
 from driftlock.core.coder_count import SAMPLE as COUNT_SAMPLE
@@ -180,7 +181,8 @@ def symbol_bits(
         if not (counts := seen.get(tuple(sequence[at - order : at]))):
             break
         discounted = max(counts[sequence[at]] - 0.5, 0.0)
-        own = (discounted + 0.5 * len(counts) * p) / counts.total()
+        escape = max(0.5 * len(counts) / counts.total(), 0.5 / CONTEXT_SAMPLE)
+        own = discounted / (counts.total() - 0.5 * len(counts)) * (1 - escape) + escape * p
         if order == 0:
             p = own
             continue
