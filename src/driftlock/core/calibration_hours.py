@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from driftlock.core.calibration import Calibration, count_at_least
+from driftlock.core.calibration import Calibration, count_at_least, slack_of
 from driftlock.core.packing import pack_array, unpack_array
 
 HOURS = 24
@@ -27,8 +27,10 @@ _START = 16
 _GROWTH = 4
 _HOUR_NS = 3_600_000_000_000
 
-# columns of `CalibrationByHour.tallies`: scores held, where the next goes, days counted, the day last counted
-HELD, NEXT, DAYS, LAST_DAY = 0, 1, 2, 3
+# columns of `CalibrationByHour.tallies`: scores held, where the next goes, days counted, the day last
+# counted, scores ever added
+HELD, NEXT, DAYS, LAST_DAY, ADDED = 0, 1, 2, 3, 4
+COLUMNS = 5
 
 Int64s = npt.NDArray[np.int64]
 
@@ -64,18 +66,19 @@ class CalibrationByHour:
     2/threshold is beyond what it can hold, it is never used and never filled.
     """
 
-    def __init__(self, size_max: int, *, threshold: float, slack: float = 0.0) -> None:
-        self.whole = Calibration(size_max, slack=slack)
+    def __init__(self, size_max: int, *, threshold: float) -> None:
+        self.whole = Calibration(size_max)
         self.least = max(HOUR_SCORES_MIN, math.ceil(2.0 / threshold))
         self.hour_max = min(HOUR_SCORES_MAX, size_max) if self.least <= min(HOUR_SCORES_MAX, size_max) else 0
         self.scores = np.zeros((HOURS, 0), np.float32)
-        self.tallies = np.zeros((HOURS, 4), np.int64)
+        self.tallies = np.zeros((HOURS, COLUMNS), np.int64)
 
     def rank(self, score: float, hour: int) -> Rank:
         """The rank of a score among those of its hour if they suffice, else among the stream's last ones."""
         if self.uses(hour):
             row, held = hour % HOURS, self._held(hour)
-            reached = count_at_least(self.scores[row], held, score - self.whole.slack)
+            slack = slack_of(int(self.tallies[row, ADDED]), held)
+            reached = count_at_least(self.scores[row], held, score - slack)
             return Rank(int(reached), held, True)
         return Rank(self.whole.at_least(score), self.whole.size, False)
 
@@ -107,6 +110,7 @@ class CalibrationByHour:
         self.scores[hour % HOURS, own[NEXT]] = score
         own[NEXT] = (own[NEXT] + 1) % self.hour_max
         own[HELD] = min(own[HELD] + 1, self.hour_max)
+        own[ADDED] += 1
         day = hour // HOURS + 1  # 0 is no day
         if own[LAST_DAY] != day:
             own[DAYS] = min(own[DAYS] + 1, HOUR_DAYS_MIN)

@@ -112,7 +112,9 @@ def order_bits(
                 break  # nor is any longer context known
             seen = counts[slot_of(keys, item_key(mixed(context, symbols[at])))]
             escape = max(_DISCOUNT * links[group] / total, _DISCOUNT / SAMPLE)
-            own = max(seen - _DISCOUNT, 0.0) * (1.0 - escape) / (total - _DISCOUNT * links[group]) + escape * p
+            own = (
+                max(seen - _DISCOUNT, 0.0) * (1.0 - escape) / (total - _DISCOUNT * links[group]) + escape * p
+            )
             if order == 0:
                 p = own
                 continue

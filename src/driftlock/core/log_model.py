@@ -73,7 +73,7 @@ class LogModel:
         self.ends = ends
         self._order = ContextCoder(templates, ends=ends)
         self._set = SetCoder(templates)
-        self._teacher_scores = Calibration(GATE_SCORES)
+        self._teacher_scores = Calibration(GATE_SCORES, exact=True)
         self._templates = templates
 
     @property
@@ -141,7 +141,6 @@ class LogModel:
                 calibration.tallies,
                 calibration.least,
                 threshold,
-                calibration.whole.slack,
             ),
             tallies,
             np.array(before, np.float64),
@@ -154,7 +153,7 @@ class LogModel:
         order, sets, teacher = self._order.table, self._set.table, self._teacher_scores
         units = [self.presence.units, self.count.units, self._order.units, self._set.units]
         slots = [order.taken, order.swept, sets.taken, sets.swept]
-        rings = [teacher.size, teacher.next, calibration.size, calibration.next]
+        rings = [each for ring in (teacher, calibration) for each in (ring.size, ring.next, ring.added)]
         return np.array([*units, *slots, *rings], np.int64)
 
     def _take_tallies(self, tallies: npt.NDArray[np.int64], calibration: Calibration) -> None:
@@ -163,7 +162,8 @@ class LogModel:
         assert len(values) == TALLIES
         self.presence.units, self.count.units, self._order.units, self._set.units = values[:4]
         order.taken, order.swept, sets.taken, sets.swept = values[4:8]
-        teacher.size, teacher.next, calibration.size, calibration.next = values[8:]
+        teacher.size, teacher.next, teacher.added = values[8:11]
+        calibration.size, calibration.next, calibration.added = values[11:]
 
     def unlearn(self, unit: CodedUnit, *, taught: bool) -> None:
         """Takes back a unit that was learned, by the students too if `taught`."""

@@ -25,8 +25,8 @@ from driftlock.core import (
     counters,
     logarithm,
 )
-from driftlock.core.calibration import Scores, count_at_least
-from driftlock.core.calibration_hours import DAYS, HELD, HOUR_DAYS_MIN, HOURS, LAST_DAY, NEXT, NO_HOUR
+from driftlock.core.calibration import Scores, count_at_least, slack_of
+from driftlock.core.calibration_hours import ADDED, DAYS, HELD, HOUR_DAYS_MIN, HOURS, LAST_DAY, NEXT, NO_HOUR
 from driftlock.core.coder import UNITS_REMEMBERED_MAX, tally
 from driftlock.core.coder_context import (
     CHUNK_SYMBOLS,
@@ -50,8 +50,8 @@ GATE_P = 0.075
 # what the kernel counts, in the order of `Tallies`
 PRESENCE_UNITS, COUNT_UNITS, ORDER_UNITS, SET_UNITS = 0, 1, 2, 3
 ORDER_TAKEN, ORDER_SWEPT, SET_TAKEN, SET_SWEPT = 4, 5, 6, 7
-TEACHER_SIZE, TEACHER_NEXT, SCORES_SIZE, SCORES_NEXT = 8, 9, 10, 11
-TALLIES = 12
+TEACHER, SCORES = 8, 11  # of each ring: scores held, where the next goes, scores ever added
+TALLIES = 14
 
 # the columns of `Found.bits`
 SCORE, SURPRISE, PRESENCE, COUNT, SET, WINDOW = 0, 1, 2, 3, 4, 5
@@ -89,7 +89,7 @@ class Learned(NamedTuple):
 
 class Ranked(NamedTuple):
     """The teacher's last scores and the calibration sets, rings that grow to their largest size elsewhere,
-    the threshold of p-values and the slack of scores. What is named for hours is `CalibrationByHour`'s."""
+    and the threshold of p-values. What is named for hours is `CalibrationByHour`'s."""
 
     teacher: Scores
     teacher_max: int
@@ -100,7 +100,6 @@ class Ranked(NamedTuple):
     hour_tallies: Ints
     hour_least: int
     threshold: float
-    slack: float
 
 
 class Found(NamedTuple):
@@ -154,11 +153,12 @@ def _took(table: Table, tallies: Ints, taken_at: int, swept_at: int, slots: int)
 
 
 @numba.njit(cache=False)
-def _ring_add(ring: Scores, tallies: Ints, size_at: int, next_at: int, value: float) -> None:
-    """What `Calibration.add` does in a ring that does not grow."""
-    ring[tallies[next_at]] = np.float32(value)
-    tallies[next_at] = (tallies[next_at] + 1) % len(ring)
-    tallies[size_at] = min(tallies[size_at] + 1, len(ring))
+def _ring_add(ring: Scores, tallies: Ints, at: int, value: float) -> None:
+    """What `Calibration.add` does in a ring that does not grow, with its tallies from `at` on."""
+    ring[tallies[at + 1]] = np.float32(value)
+    tallies[at + 1] = (tallies[at + 1] + 1) % len(ring)
+    tallies[at] = min(tallies[at] + 1, len(ring))
+    tallies[at + 2] += 1
 
 
 @numba.njit(cache=False)
@@ -188,6 +188,7 @@ def _hour_add(ranked: Ranked, hour: int, score: float) -> None:
     ranked.hours[hour % HOURS, own[NEXT]] = np.float32(score)
     own[NEXT] = (own[NEXT] + 1) % ranked.hours_max
     own[HELD] = min(own[HELD] + 1, ranked.hours_max)
+    own[ADDED] += 1
     day = hour // HOURS + 1
     if own[LAST_DAY] != day:
         own[DAYS] = min(own[DAYS] + 1, HOUR_DAYS_MIN)
@@ -253,8 +254,8 @@ def _unit_loop(sources: int) -> Any:
                 or max(tallies[PRESENCE_UNITS], tallies[ORDER_UNITS]) + 1 >= UNITS_REMEMBERED_MAX
                 or not _fits(order, tallies[ORDER_TAKEN], 2 * ORDERS * signs)
                 or not _fits(sets, tallies[SET_TAKEN], 1)
-                or tallies[TEACHER_SIZE] == len(ranked.teacher) < ranked.teacher_max
-                or tallies[SCORES_SIZE] == len(ranked.calibration) < ranked.calibration_max
+                or tallies[TEACHER] == len(ranked.teacher) < ranked.teacher_max
+                or tallies[SCORES] == len(ranked.calibration) < ranked.calibration_max
                 or not _hour_fits(ranked, hours[i])
             ):
                 return i, NEEDS_ROOM
@@ -285,11 +286,14 @@ def _unit_loop(sources: int) -> Any:
                 at = i - back
                 window += found.bits[at, SCORE] if at >= first else before[len(before) - (first - at)]
             if _hour_uses(ranked, hours[i]):
-                size = ranked.hour_tallies[hours[i] % HOURS, HELD]
-                reached = count_at_least(ranked.hours[hours[i] % HOURS], size, window - ranked.slack)
+                own = ranked.hour_tallies[hours[i] % HOURS]
+                size = own[HELD]
+                near = window - slack_of(own[ADDED], size)
+                reached = count_at_least(ranked.hours[hours[i] % HOURS], size, near)
             else:
-                size = tallies[SCORES_SIZE]
-                reached = count_at_least(ranked.calibration, size, window - ranked.slack)
+                size = tallies[SCORES]
+                near = window - slack_of(tallies[SCORES + 2], size)
+                reached = count_at_least(ranked.calibration, size, near)
             row = found.bits[i]
             row[SCORE], row[SURPRISE], row[PRESENCE] = score, total, presence
             if learned.ends:
@@ -299,16 +303,16 @@ def _unit_loop(sources: int) -> Any:
             found.reached[i, 0], found.reached[i, 1] = reached, size
             if (1 + reached) / (1 + size) <= ranked.threshold:
                 return i, REACHES_THRESHOLD
-            beyond = count_at_least(ranked.teacher, tallies[TEACHER_SIZE], presence)
-            suspicion = (1 + beyond) / (1 + tallies[TEACHER_SIZE])
-            _ring_add(ranked.teacher, tallies, TEACHER_SIZE, TEACHER_NEXT, presence)
+            beyond = count_at_least(ranked.teacher, tallies[TEACHER], presence)
+            suspicion = (1 + beyond) / (1 + tallies[TEACHER])
+            _ring_add(ranked.teacher, tallies, TEACHER, presence)
             learn_presence(held, learned.df, 1)
             tallies[PRESENCE_UNITS] += 1
             if suspicion > GATE_P:
                 found.taught[i] = True
                 follow_orders(learned.order_gains, found.gains)
                 _learn_students(learned, held, times, said, tallies, 1)
-            _ring_add(ranked.calibration, tallies, SCORES_SIZE, SCORES_NEXT, window)
+            _ring_add(ranked.calibration, tallies, SCORES, window)
             _hour_add(ranked, hours[i], window)
         return len(bounds) - 1, FINISHED
 

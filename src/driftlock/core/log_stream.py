@@ -35,12 +35,9 @@ from driftlock.core.verdict import Verdict, WarmUp
 
 __all__ = ["Assembled", "LogSettings", "LogStream"]
 
-SNAPSHOT_FORMAT = 3
+SNAPSHOT_FORMAT = 4
 END_BITS_MAX = 0.15
 """A session whose end costs no more ended where nine in ten with the same last lines do."""
-SLACK_BITS = 0.75
-"""A score may grow by so much with what its stream learns, and be no news. Without it, logs of many
-rare templates and logs of one cycle realised up to three times the p-values they were told."""
 Hashes = npt.NDArray[np.uint64]
 Int64s = npt.NDArray[np.int64]
 Float64s = npt.NDArray[np.float64]
@@ -105,7 +102,6 @@ class LogStream:
         self._calibration = CalibrationByHour(
             settings.calibration_max,
             threshold=settings.p_value_threshold,
-            slack=SLACK_BITS,
         )
         self._hour = NO_HOUR  # of the last unit
         self._decision = Decision(

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from driftlock.core.budget import WEEK_NS
-from driftlock.core.calibration import Calibration
+from driftlock.core.calibration import Calibration, slack_of
 from driftlock.core.decision import EPISODE_QUIET_UNITS, REPEAT_UNITS, Decision, Evidence
 
 
@@ -22,17 +22,28 @@ from driftlock.core.decision import EPISODE_QUIET_UNITS, REPEAT_UNITS, Decision,
 def test_p_values_equal_their_definition_over_the_last_scores(
     scores: list[float], score: float, size_max: int
 ) -> None:
-    calibration = Calibration(size_max)
+    calibration, exact = Calibration(size_max), Calibration(size_max, exact=True)
     for past in scores:
         calibration.add(past)
+        exact.add(past)
     kept = scores[-size_max:]
     assert calibration.p_value(score) == (1 + sum(s >= score for s in kept)) / (1 + len(kept))
+    assert exact.p_value(score) == calibration.p_value(score)  # whole numbers: none is near another
+    assert exact.p_value(score - 0.05) == exact.p_value(score)
+    assert calibration.p_value(score + 0.05) == calibration.p_value(score)
     assert calibration.earliest_p == 1 / (1 + len(kept))
     twin = Calibration(size_max)
     twin.load(calibration.state())
     for each in (calibration, twin):
         each.add(score)
     assert twin.state() == calibration.state()
+
+
+def test_the_slack_is_a_quarter_bit_for_each_doubling_since_the_oldest_score_held() -> None:
+    assert slack_of(0, 0) == slack_of(2_000, 2_000) == slack_of(2_100, 2_000) == 0.75
+    assert slack_of(4_000, 2_000) == 0.25
+    assert slack_of(8_000, 6_000) == 0.5
+    assert slack_of(10**9, 2_000) == 0.1
 
 
 def test_quantiles() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
 from dataclasses import replace
 
@@ -45,11 +46,20 @@ class Obvious:
             if NO_HOUR not in (hour, at) and at % HOURS == hour % HOURS:
                 held.append(float(np.float32(past)))
                 days += [at // HOURS] if not days or days[-1] != at // HOURS else []
-        held = held[-self.hour_max :]
-        if self.least <= len(held) and len(days) >= HOUR_DAYS_MIN:
-            return Rank(sum(s >= np.float32(score) for s in held), len(held), True)
+        kept = held[-self.hour_max :]
+        if self.least <= len(kept) and len(days) >= HOUR_DAYS_MIN:
+            near = np.float32(score - slack(len(held), len(kept)))
+            return Rank(sum(s >= near for s in kept), len(kept), True)
         whole = [past for past, _ in self.past[-self.size_max :]]
-        return Rank(sum(s >= score for s in whole), len(whole), False)
+        near = np.float32(score - slack(len(self.past), len(whole)))
+        return Rank(sum(np.float32(s) >= near for s in whole), len(whole), False)
+
+
+def slack(added: int, held: int) -> float:
+    """A quarter bit for each time that the number of scores doubled since the oldest one held."""
+    if added == held:
+        return 0.75
+    return min(max(round(0.25 * math.log2(added / (added - held)) * 2**20) / 2**20, 0.1), 0.75)
 
 
 @given(

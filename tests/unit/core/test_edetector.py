@@ -31,7 +31,7 @@ Floats = npt.NDArray[np.float64]
 
 def told(scores: Floats, *, warm: int = 40) -> list[tuple[int, Drift]]:
     """When a detector fed with the rolling conformal p-values of these scores tells a lasting change."""
-    calibration, detector, found = Calibration(CALIBRATION), DriftDetector(alert_budget=20.0), []
+    calibration, detector, found = Calibration(CALIBRATION, exact=True), DriftDetector(alert_budget=20.0), []
     for at, score in enumerate(scores.tolist()):
         p = calibration.p_value(score)
         calibration.add(score)
