@@ -11,11 +11,14 @@ or several symbols followed it: where events do not depend on the ones before, w
 chance, and order 3 unweighed costs ever more the longer such a stream is learned.
 
 A unit starts in an empty context and, where units are whole sessions, ends with a symbol of its own, so that
-a session cut short is a surprise. A unit's code length is its mean bits a symbol.
+a session cut short is a surprise. A unit's code length is its mean bits a symbol and, for one wrong step
+drowns in the mean of fifty right ones, half of −log2 of the share of units whose most surprising symbol cost
+as much as its own, or nearly: nothing where such steps are usual, four bits where they are new.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, ClassVar, NamedTuple
 
 import numba
@@ -39,6 +42,8 @@ from driftlock.core.templates import TEMPLATES_MAX, IdArray, TemplateTable
 
 ORDER = 3
 ORDERS = ORDER + 1
+MAJOR_ORDER = 1
+"""Items of longer contexts are minor: they go first when room is short."""
 SLOTS_MAX = 4_096
 CHUNK_SYMBOLS = 128
 """Symbols learned between two looks at the table's room; each takes at most 2 (order + 1) slots."""
@@ -48,6 +53,16 @@ SIZES = 4
 GAINS = 2 * SIZES * ORDER
 SAMPLE = 1_000
 """What never followed a context costs no more than after so many times, as a template does in presence."""
+
+NOTES = GAINS + 2
+"""What a unit tells about the coder itself: bits saved, its most surprising symbol's bits, and its place."""
+WORST, WORST_AT = GAINS, GAINS + 1
+STEPS = 128
+STEP_WEIGHT = 0.5
+STEP_SAMPLE = 128
+"""Rarer than in one of so many units costs no more, at any age of the stream, as with counts."""
+_STEP_BITS = 0.25  # that a step's place among the counts is wide
+_STEPS_NEAR = 3  # places: what is learned makes steps dearer, as `calibration` says of scores
 
 _DISCOUNT = 0.5
 _FADING = 0.99  # of what an order saved, a unit: a stream may become more or less orderly
@@ -86,21 +101,44 @@ def _weight(gain: float) -> float:
 
 
 @numba.njit(cache=True)
-def follow_orders(gains: Floats, unit: Floats) -> None:
+def follow_gains(gains: Floats, notes: Floats) -> None:
     """Adds the bits that the orders saved on a unit to those before."""
     for at in range(GAINS):
-        if unit[at] != 0.0:
-            gains[at] = on_grid(_FADING * gains[at]) + unit[at]
+        if notes[at] != 0.0:
+            gains[at] = on_grid(_FADING * gains[at]) + notes[at]
+
+
+@numba.njit(cache=True)
+def _step(worst: float) -> int:
+    return min(int(worst / _STEP_BITS), STEPS - 1)
+
+
+@numba.njit(cache=True)
+def step_bits(steps: Ints, worst: float, own: int) -> float:
+    """The bits of a unit whose most surprising symbol costs `worst`; `own` is 1 if it is counted already."""
+    units = steps.sum() - own
+    if units == 0:
+        return 0.0
+    reached = steps[max(_step(worst) - _STEPS_NEAR, 0) :].sum() - own
+    return on_grid(STEP_WEIGHT * log2((STEP_SAMPLE + 1.0) / (reached / units * STEP_SAMPLE + 0.5)))
+
+
+@numba.njit(cache=True)
+def follow_steps(steps: Ints, worst: float) -> None:
+    """Counts a unit's most surprising symbol."""
+    steps[_step(worst)] += 1
+    if steps.sum() >= UNITS_REMEMBERED_MAX:
+        steps >>= 1
 
 
 @numba.njit(cache=True)
 def order_bits(
-    keys: Uints, counts: Ints, links: Uints, symbols: Hashes, gains: Floats, out: Floats, unit: Floats
+    keys: Uints, counts: Ints, links: Uints, symbols: Hashes, gains: Floats, out: Floats, notes: Floats
 ) -> tuple[float, float]:
     """Mean and total bits of a unit's symbols, by what the orders saved before (`gains`); `out` takes the
-    symbols' shares of the mean, `unit` the bits that each order saved on this unit."""
+    symbols' shares of the mean, `notes` what `follow` is to know."""
     weights, ratios = np.zeros(GAINS), np.ones(GAINS)
-    unit[:] = 0.0
+    notes[:] = 0.0
     mean, total_bits = 0.0, 0.0
     for at in range(len(symbols)):
         p = 1.0 / TEMPLATES_MAX
@@ -110,7 +148,7 @@ def order_bits(
             total = counts[group]
             if total <= 0:
                 break  # nor is any longer context known
-            seen = counts[slot_of(keys, item_key(mixed(context, symbols[at])))]
+            seen = counts[slot_of(keys, item_key(mixed(context, symbols[at]), order > MAJOR_ORDER))]
             escape = max(_DISCOUNT * links[group] / total, _DISCOUNT / SAMPLE)
             own = (
                 max(seen - _DISCOUNT, 0.0) * (1.0 - escape) / (total - _DISCOUNT * links[group]) + escape * p
@@ -123,16 +161,18 @@ def order_bits(
                 weights[gain] = _weight(gains[gain])
             ratios[gain] *= own / p
             if not 1.0 / _RATIO_MAX < ratios[gain] < _RATIO_MAX:  # one logarithm for many symbols
-                unit[gain] += on_grid(log2(ratios[gain]))
+                notes[gain] += on_grid(log2(ratios[gain]))
                 ratios[gain] = 1.0
             p = weights[gain] * own + (1.0 - weights[gain]) * p
         bits = -log2(p)
         out[at] = on_grid(bits / len(symbols))
         mean += out[at]
         total_bits += on_grid(bits)
+        if bits > notes[WORST]:
+            notes[WORST], notes[WORST_AT] = bits, at
     for gain in range(GAINS):
         if ratios[gain] != 1.0:
-            unit[gain] += on_grid(log2(ratios[gain]))
+            notes[gain] += on_grid(log2(ratios[gain]))
     return mean, total_bits
 
 
@@ -145,19 +185,20 @@ def learn_order(
     for at in range(first, last):
         for order in range(ORDERS):
             context = _context(symbols, at, order)
-            item = item_key(mixed(context, symbols[at]))
+            item = item_key(mixed(context, symbols[at]), order > MAJOR_ORDER)
             taken += add_item(keys, counts, links, item, group_key(context), weight)
     return taken
 
 
 class CodedOrder(NamedTuple):
-    """Mean bits a symbol, total bits, each symbol's share of the mean (the end's last, if any), and the bits
-    that each order saved over the one below."""
+    """A unit's bits and those of all its symbols together, each symbol's share of the former (the end's last,
+    if any), the bits of the last symbol alone, and what `follow` is to know."""
 
-    mean_bits: float
+    bits: float
     total_bits: float
     shares: Floats
-    gains: Floats
+    end_bits: float
+    notes: Floats
 
 
 class ContextCoder:
@@ -171,23 +212,40 @@ class ContextCoder:
         self._ends = ends
         self.table = CounterTable(SLOTS_MAX)
         self.gains = np.zeros(GAINS)  # bits saved by order lately, on units before they were learned
+        self.steps = np.zeros(STEPS, np.int32)  # units lately by their most surprising symbol
         self.units = self.halved = 0
 
     def code(self, unit: CodedUnit) -> Part:
-        """The mean bits a symbol; no single template causes it."""
-        return Part(self.code_symbols(unit).mean_bits, -1)
+        """The bits of the unit's order; no single template causes it."""
+        return Part(self.code_symbols(unit).bits, -1)
 
     def code_symbols(self, unit: CodedUnit) -> CodedOrder:
         """What the unit's symbols cost."""
         symbols = self._symbols(unit.ids)
-        shares, gains = np.empty(len(symbols)), np.empty(GAINS)
+        shares, notes = np.empty(len(symbols)), np.empty(NOTES)
         t = self.table
-        mean, total = order_bits(t.keys, t.counts, t.links, symbols, self.gains, shares, gains)
-        return CodedOrder(mean, total, shares, gains)
+        mean, total = order_bits(t.keys, t.counts, t.links, symbols, self.gains, shares, notes)
+        end_bits = float(shares[-1]) * len(shares)
+        step = self.add_step(shares, notes)
+        return CodedOrder(mean + step, total, shares, end_bits, notes)
 
-    def follow(self, gains: Floats) -> None:
-        """Takes note of what each order saved on a unit, before the unit is learned."""
-        follow_orders(self.gains, gains)
+    def add_step(self, shares: Floats, notes: Floats, *, own: bool = False) -> float:
+        """Adds the bits of the most surprising step to its symbol's share and returns them; `own` if it is
+        among those counted."""
+        bits = float(step_bits(self.steps, notes[WORST], int(own)))
+        shares[int(notes[WORST_AT])] += bits
+        return bits
+
+    def follow(self, notes: Floats) -> None:
+        """Takes note of what a unit told about the coder, before the unit is learned."""
+        follow_gains(self.gains, notes)
+        follow_steps(self.steps, notes[WORST])
+
+    def follow_anew(self, notes: Sequence[Floats]) -> None:
+        """Forgets the steps of units so far, and takes note of these."""
+        self.steps[:] = 0
+        for each in notes:
+            follow_steps(self.steps, each[WORST])
 
     def _symbols(self, ids: IdArray) -> Hashes:
         if not self._ends:
@@ -222,15 +280,17 @@ class ContextCoder:
         return {
             "units": self.units,
             "gains": pack_array(self.gains),
+            "steps": pack_array(self.steps),
             "table": self.table.state(),
         }
 
     def load(self, state: dict[str, Any]) -> None:
         """Takes over a state made by `state`."""
         self.units, self.gains = state["units"], unpack_array(state["gains"])
+        self.steps = unpack_array(state["steps"])
         self.table.load(state["table"])
 
     @property
     def nbytes(self) -> int:
         """Bytes held."""
-        return self.table.nbytes
+        return self.table.nbytes + self.gains.nbytes + self.steps.nbytes

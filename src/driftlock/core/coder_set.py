@@ -26,7 +26,7 @@ def _key(hashes: npt.NDArray[np.uint64], distinct: IdArray) -> np.uint32:
     total = np.uint64(len(distinct))
     for item in distinct:
         total += mixed(np.uint64(0x534554), hashes[item])
-    return item_key(mixed(np.uint64(1), total))
+    return item_key(mixed(np.uint64(1), total), True)
 
 
 @numba.njit(cache=True)

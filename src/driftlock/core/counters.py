@@ -1,10 +1,12 @@
 """A bounded hash table of counters, for contexts and sets: 32-bit keys, open addressing, counts that fade.
 
 Owns growth and pruning. An entry is an item (odd key), which may belong to a group, or a group (even key):
-a group's count is the sum of its items' counts and its link the number of distinct items. When the largest
+a group's count is the sum of its items' counts and its link the number of distinct items. Items are minor if
+others tell more for less room: those of long contexts, which chance makes by the thousand. When the largest
 table is half full, each slot newly taken lets a sweep pass over some others and drop what was counted once, a
-little at a time, since a sudden loss would shift all scores; if that does not do, all counts are halved. Two
-keys may collide (odds below 1 in 100 for a whole full table); a count is then too high, the same everywhere.
+little at a time, since a sudden loss would shift all scores, and of minor items alone until it is three
+quarters full. If that does not do, the counts of minor items are halved, then all. Two keys may collide (odds
+below 1 in 50 for a whole full table); a count is then too high, the same everywhere.
 """
 
 from __future__ import annotations
@@ -34,9 +36,9 @@ def mixed(a: np.uint64, b: np.uint64) -> np.uint64:
 
 
 @numba.njit(cache=True)
-def item_key(h: np.uint64) -> np.uint32:
-    """The table key of an item with this hash: odd."""
-    return np.uint32((h >> np.uint64(32)) | np.uint64(1))
+def item_key(h: np.uint64, minor: bool) -> np.uint32:
+    """The table key of an item with this hash: odd, and the next bit tells whether it is a minor one."""
+    return np.uint32(((h >> np.uint64(32)) & np.uint64(0xFFFFFFFC)) | np.uint64(3 if minor else 1))
 
 
 @numba.njit(cache=True)
@@ -84,20 +86,26 @@ def add_item(keys: Uints, counts: Ints, links: Uints, item: np.uint32, group: np
 
 
 @numba.njit(cache=True)
-def _rebuild(old: tuple[Uints, Ints, Uints], keys: Uints, counts: Ints, links: Uints, shift: int) -> int:
+def _rebuild(
+    old: tuple[Uints, Ints, Uints], keys: Uints, counts: Ints, links: Uints, shift: int, minor_shift: int
+) -> int:
     taken = 0
     for at in range(len(old[0])):
-        if old[0][at] & np.uint32(1) and old[1][at] >> shift > 0:
-            taken += add_item(keys, counts, links, old[0][at], old[2][at], old[1][at] >> shift)
+        key = old[0][at]
+        if key & np.uint32(1):
+            count = old[1][at] >> (minor_shift if key & np.uint32(2) else shift)
+            if count > 0:
+                taken += add_item(keys, counts, links, key, old[2][at], count)
     return taken
 
 
 @numba.njit(cache=True)
-def sweep(keys: Uints, counts: Ints, links: Uints, start: int, slots: int) -> None:
-    """Drops what was counted once from so many slots on."""
+def sweep(keys: Uints, counts: Ints, links: Uints, taken: int, start: int, slots: int) -> None:
+    """Drops what was counted once from so many slots on; minor items alone while there is room."""
+    dropped = np.uint32(3 if 4 * taken <= 3 * len(keys) else 1)
     for step in range(slots):
         at = (start + step) & (len(keys) - 1)
-        if keys[at] & np.uint32(1) and counts[at] == 1:
+        if keys[at] & dropped == dropped and counts[at] == 1:
             counts[at] = 0
             if links[at]:
                 group = slot_of(keys, links[at])
@@ -124,9 +132,11 @@ class CounterTable:
         if self._fits(more):
             return
         while not self._fits(more) and len(self.keys) < self.slots_max:
-            self._renew(2 * len(self.keys), 0)
+            self._renew(2 * len(self.keys), 0, 0)
         if not self._fits(more):
-            self._renew(len(self.keys), 0)
+            self._renew(len(self.keys), 0, 0)
+        if not self._fits(more):
+            self._renew(len(self.keys), 0, 1)
         while not self._fits(more) and self.taken > 0:
             self.fade()
 
@@ -138,17 +148,17 @@ class CounterTable:
         self.taken += slots
         if slots and len(self.keys) == self.slots_max and 2 * self.taken > self.slots_max:
             count = SWEPT_PER_SLOT * slots
-            sweep(self.keys, self.counts, self.links, self.swept, count)
+            sweep(self.keys, self.counts, self.links, self.taken, self.swept, count)
             self.swept = (self.swept + count) % len(self.keys)
 
     def fade(self) -> None:
         """Halves all counts and drops what is then zero."""
-        self._renew(len(self.keys), 1)
+        self._renew(len(self.keys), 1, 1)
 
-    def _renew(self, slots: int, shift: int) -> None:
+    def _renew(self, slots: int, shift: int, minor_shift: int) -> None:
         old = (self.keys, self.counts, self.links)
         self._allocate(slots)
-        self.taken = int(_rebuild(old, self.keys, self.counts, self.links, shift))
+        self.taken = int(_rebuild(old, self.keys, self.counts, self.links, shift, minor_shift))
 
     def state(self) -> dict[str, Any]:
         """What `load` restores exactly."""

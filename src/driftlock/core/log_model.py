@@ -11,7 +11,7 @@ a rare template makes a rare set: at their full weight they would tell the same 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
 import numpy as np
@@ -52,7 +52,8 @@ class Assessment:
 
     `score` is exactly presence.bits + order_shares.sum() + count.bits + set_bits, the latter two weighted
     already. `order_shares` has one entry a symbol: the unit's events and, for sessions, its end.
-    `order_gains` are the bits that each order of context saved, empty once the unit is learned.
+    `order_notes` are what the context coder is to know of the unit, and `end_bits` what the last symbol costs
+    alone; empty and 0 once it is learned.
     """
 
     score: float
@@ -61,7 +62,8 @@ class Assessment:
     count: Part
     set_bits: float
     order_shares: npt.NDArray[np.float64]
-    order_gains: npt.NDArray[np.float64]
+    order_notes: npt.NDArray[np.float64]
+    end_bits: float = 0.0
 
 
 class LogModel:
@@ -91,12 +93,14 @@ class LogModel:
     def assess(self, unit: CodedUnit) -> Assessment:
         """Scores a unit against what was learned before it."""
         presence = self.presence.code(unit)
-        mean, total, shares, gains = self._order.code_symbols(unit)
+        order = self._order.code_symbols(unit)
         count = self.count.code(unit)
         weighted = Part(COUNT_WEIGHT * count.bits, count.template)
         set_bits = SET_WEIGHT * self._set.code(unit).bits
-        score = presence.bits + mean + weighted.bits + set_bits
-        return Assessment(score, total, presence, weighted, set_bits, shares, gains)
+        score = presence.bits + order.bits + weighted.bits + set_bits
+        return Assessment(
+            score, order.total_bits, presence, weighted, set_bits, order.shares, order.notes, order.end_bits
+        )
 
     def run(
         self,
@@ -129,6 +133,7 @@ class LogModel:
                 self.count.histogram,
                 _table(self._order.table),
                 self._order.gains,
+                self._order.steps,
                 _table(self._set.table),
             ),
             Ranked(
@@ -182,11 +187,11 @@ class LogModel:
         self._teacher_scores.add(assessment.presence.bits)
         self.presence.learn(unit)
         if suspicion > GATE_P:
-            self._teach(unit, assessment.order_gains)
+            self._teach(unit, assessment.order_notes)
         return suspicion > GATE_P
 
-    def _teach(self, unit: CodedUnit, order_gains: npt.NDArray[np.float64]) -> None:
-        self._order.follow(order_gains)
+    def _teach(self, unit: CodedUnit, order_notes: npt.NDArray[np.float64]) -> None:
+        self._order.follow(order_notes)
         for student in self._students:
             student.learn(unit)
 
@@ -199,11 +204,21 @@ class LogModel:
             kept = self._trim(units, kept)
         for unit, inside in zip(units, kept, strict=True):
             if inside:
-                self._teach(unit, self._order.code_symbols(unit).gains)
-        assessments = _leave_one_out(self._coders, units, kept, self.assess)
+                self._teach(unit, self._order.code_symbols(unit).notes)
+        self._order.follow_anew([])  # these knew too little to be like later ones
+        assessments = self._with_steps(_leave_one_out(self._coders, units, kept, self.assess), kept)
         for assessment in assessments:
             self._teacher_scores.add(assessment.presence.bits)
         return assessments, kept
+
+    def _with_steps(self, assessments: Sequence[Assessment], kept: Sequence[bool]) -> list[Assessment]:
+        self._order.follow_anew(
+            [a.order_notes for a, inside in zip(assessments, kept, strict=True) if inside]
+        )
+        return [
+            replace(a, score=a.score + self._order.add_step(a.order_shares, a.order_notes, own=inside))
+            for a, inside in zip(assessments, kept, strict=True)
+        ]
 
     def _trim(self, units: Sequence[CodedUnit], kept: list[bool]) -> list[bool]:
         bits = _leave_one_out((self.presence,), units, kept, lambda unit: self.presence.code(unit).bits)

@@ -31,11 +31,15 @@ from driftlock.core.coder import UNITS_REMEMBERED_MAX, tally
 from driftlock.core.coder_context import (
     CHUNK_SYMBOLS,
     END,
-    GAINS,
+    NOTES,
     ORDERS,
-    follow_orders,
+    WORST,
+    WORST_AT,
+    follow_gains,
+    follow_steps,
     learn_order,
     order_bits,
+    step_bits,
 )
 from driftlock.core.coder_count import count_bits, learn_counts
 from driftlock.core.coder_presence import learn_presence, presence_bits
@@ -84,6 +88,7 @@ class Learned(NamedTuple):
     histogram: npt.NDArray[np.uint16]
     order: Table
     order_gains: Floats
+    order_steps: npt.NDArray[np.int32]
     sets: Table
 
 
@@ -116,7 +121,7 @@ class Found(NamedTuple):
     distinct: Ids
     counts: Ids
     symbols: npt.NDArray[np.uint64]
-    gains: Floats
+    notes: Floats
 
 
 def found_for(bounds: Ints) -> Found:
@@ -132,7 +137,7 @@ def found_for(bounds: Ints) -> Found:
         np.empty(longest, np.int32),
         np.empty(longest, np.int32),
         np.empty(longest + 1, np.uint64),
-        np.empty(GAINS),
+        np.empty(NOTES),
     )
 
 
@@ -148,7 +153,7 @@ def _took(table: Table, tallies: Ints, taken_at: int, swept_at: int, slots: int)
     tallies[taken_at] += slots
     if slots and len(table.keys) == table.slots_max and 2 * tallies[taken_at] > table.slots_max:
         count = SWEPT_PER_SLOT * slots
-        sweep(table.keys, table.counts, table.links, tallies[swept_at], count)
+        sweep(table.keys, table.counts, table.links, tallies[taken_at], tallies[swept_at], count)
         tallies[swept_at] = (tallies[swept_at] + count) % len(table.keys)
 
 
@@ -275,12 +280,16 @@ def _unit_loop(sources: int) -> Any:
                 held, learned.df, learned.marks, tallies[PRESENCE_UNITS]
             )
             mean, total = order_bits(
-                order.keys, order.counts, order.links, said, learned.order_gains, shares, found.gains
+                order.keys, order.counts, order.links, said, learned.order_gains, shares, found.notes
             )
+            if learned.ends:
+                found.end_bits[i] = shares[-1] * len(said)
+            step = step_bits(learned.order_steps, found.notes[WORST], 0)
+            shares[int(found.notes[WORST_AT])] += step
             count, count_template = count_bits(held, times, learned.histogram)
             count *= COUNT_WEIGHT
             novel = SET_WEIGHT * set_bits(sets.keys, sets.counts, learned.hashes, held, tallies[SET_UNITS])
-            score = presence + mean + count + novel
+            score = presence + mean + step + count + novel
             window = score
             for back in range(1, len(before) + 1):
                 at = i - back
@@ -296,8 +305,6 @@ def _unit_loop(sources: int) -> Any:
                 reached = count_at_least(ranked.calibration, size, near)
             row = found.bits[i]
             row[SCORE], row[SURPRISE], row[PRESENCE] = score, total, presence
-            if learned.ends:
-                found.end_bits[i] = shares[-1] * len(said)
             row[COUNT], row[SET], row[WINDOW] = count, novel, window
             found.templates[i, 0], found.templates[i, 1] = presence_template, count_template
             found.reached[i, 0], found.reached[i, 1] = reached, size
@@ -310,7 +317,8 @@ def _unit_loop(sources: int) -> Any:
             tallies[PRESENCE_UNITS] += 1
             if suspicion > GATE_P:
                 found.taught[i] = True
-                follow_orders(learned.order_gains, found.gains)
+                follow_gains(learned.order_gains, found.notes)
+                follow_steps(learned.order_steps, found.notes[WORST])
                 _learn_students(learned, held, times, said, tallies, 1)
             _ring_add(ranked.calibration, tallies, SCORES, window)
             _hour_add(ranked, hours[i], window)

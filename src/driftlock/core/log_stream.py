@@ -353,7 +353,7 @@ class LogStream:
         judged.taught[row] = self._model.learn(coded, assessment)
         judged.alarmed[row] = verdict.alarm or bool(units.alarmed[row])
         if self._model.ends:
-            judged.over[row] = assessment.order_shares[-1] * len(assessment.order_shares) <= END_BITS_MAX
+            judged.over[row] = assessment.end_bits <= END_BITS_MAX
         self._hour = hour_of(verdict.last_time_ns)
         self._calibration.add(verdict.score, self._hour)
         if self._model.halved != halved:

@@ -22,7 +22,7 @@ from driftlock.core.templates import IdArray
 
 BLOCKS_EXPLAINED_MAX = 32
 """Of a window of more blocks than this, only the last ones are kept for explanation."""
-_NO_GAINS = np.zeros(0)
+_NO_NOTES = np.zeros(0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +109,7 @@ class Window:
 
     def add(self, units: Units, row: int, coded: CodedUnit, made: Assessment) -> None:
         """A unit that was assessed; the oldest one leaves."""
-        self.recent.append(Kept(coded.ids, replace(made, order_gains=_NO_GAINS)))
+        self.recent.append(Kept(coded.ids, replace(made, order_notes=_NO_NOTES, end_bits=0.0)))
         self._add_span(units, row, made.score, made.surprise_bits)
 
     def _add_span(self, units: Units, row: int, score: float, surprise_bits: float) -> None:
@@ -170,7 +170,7 @@ def _kept(units: Units, row: int, found: Found, *, signs_more: int) -> Kept:
     begin = int(units.bounds[row]) + row
     shares = found.shares[begin : begin + int(units.bounds[row + 1] - units.bounds[row]) + signs_more].copy()
     presence, count = Part(bits[PRESENCE], templates[0]), Part(bits[COUNT], templates[1])
-    made = Assessment(bits[SCORE], bits[SURPRISE], presence, count, bits[SET], shares, _NO_GAINS)
+    made = Assessment(bits[SCORE], bits[SURPRISE], presence, count, bits[SET], shares, _NO_NOTES)
     return Kept(units.ids_of(row).copy(), made)
 
 
@@ -184,6 +184,6 @@ def _kept_state(block: Kept) -> list[Any]:
 def _kept_of(raw: list[Any]) -> Kept:
     ids, score, surprise_bits, set_bits, parts, shares = raw
     made = Assessment(
-        score, surprise_bits, Part(*parts[:2]), Part(*parts[2:]), set_bits, unpack_array(shares), _NO_GAINS
+        score, surprise_bits, Part(*parts[:2]), Part(*parts[2:]), set_bits, unpack_array(shares), _NO_NOTES
     )
     return Kept(unpack_array(ids), made)

@@ -48,6 +48,6 @@ def test_no_p_value_is_below_its_floor_whatever_is_sent() -> None:
     stream = LogStream(LogSettings())
     feed(stream, zipf(np.random.default_rng(3), 41 * 25, 30))
     size = stream.warm_up.calibration_size
-    (verdict,) = feed(stream, np.arange(60, 85))
-    assert verdict.p_value == 1 / (1 + size)
-    assert verdict.calibration_size == size
+    verdicts = feed(stream, np.arange(60, 110))
+    assert [verdict.calibration_size for verdict in verdicts] == [size, size + 1]
+    assert verdicts[1].p_value == 1 / (2 + size)

@@ -94,6 +94,30 @@ def test_sessions_of_a_stationary_log_are_flagged_at_most_at_the_nominal_rate() 
     assert alarms <= 3 * 12
 
 
+def request(rng: np.random.Generator) -> list[int]:
+    """Calls end before their callers: 1 calls 0 up to three times, 3 calls 2, and 4 calls 1, 3, or both."""
+    parts = [[0] * int(rng.integers(1, 4)) + [1], [2] * int(rng.integers(1, 3)) + [3]]
+    chosen = [part for part in parts if rng.random() < 0.7] or parts[:1]
+    return [*flat(chosen if rng.random() < 0.5 else chosen[::-1]), 4]
+
+
+@pytest.mark.parametrize("wrong", [[2, 0, 3, 4], [0, 1, 2, 0, 3, 4], [0, 0, 1, 0, 3, 4], [2, 2, 3, 1, 4]])
+def test_one_wrong_step_among_right_ones_is_found(wrong: list[int]) -> None:
+    """Each line of these sessions is usual, and so is which lines they hold."""
+    rng = np.random.default_rng(5)
+    units = [request(rng) for _ in range(600)] + [wrong]
+    stream = LogStream(LogSettings(mode="session"))
+    keys = [b"%d" % n for n, unit in enumerate(units) for _ in unit]
+    cuts = np.cumsum([len(unit) for unit in units])[:-1].tolist()
+    feed(stream, flat(units[:-1]), sessions=keys[: -len(wrong)], cuts=cuts[:-1], step_ns=20 * SECOND_NS)
+    feed(stream, wrong, sessions=keys[-len(wrong) :], step_ns=SECOND_NS)
+    verdict = stream.flush()[-1]
+    assert verdict.key == "600"
+    assert verdict.p_value <= 0.01
+    costliest = max(verdict.detail["lines"], key=lambda line: line["bits"])
+    assert costliest["count"] >= 1
+
+
 def test_a_log_with_memory_and_days_raises_few_alarms() -> None:
     stream = LogStream(LogSettings())
     verdicts = feed(stream, daily_log(np.random.default_rng(3), 40_000))
