@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Iterator
 from dataclasses import replace
 from typing import Annotated, Literal
 
@@ -14,23 +13,18 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn
 
 from driftlock.cli.findings import Found, as_json, ranked, show
+from driftlock.cli.follow import follow as follow_log
 from driftlock.cli.logfile import LogFile
 from driftlock.cli.score import block_settings
 from driftlock.cli.series_file import is_series, series_findings
-from driftlock.cli.units import Scored, add_lines, score_blocks, score_sessions
+from driftlock.cli.units import Scored, score_blocks, score_sessions
 from driftlock.core.log_settings import LogSettings
-from driftlock.core.log_stream import LogStream
 from driftlock.core.profiles import chosen
-from driftlock.core.verdict import Verdict
 from driftlock.errors import UsageError
 from driftlock.signals.masking import Masking
-from driftlock.signals.sessions import session_key
-from driftlock.signals.textlog import check_pattern, extract_keys, text_batch
+from driftlock.signals.textlog import check_pattern
 
 FOUND_EXIT_CODE = 10
-FOLLOW_WAIT_S = 0.25
-FOLLOW_BATCH_LINES = 1_000
-FOLLOW_IDLE_NS = 30_000_000_000
 NO_BUDGET = float("inf")
 
 ProfileGiven = Literal["sensitive", "balanced", "strict"]
@@ -101,7 +95,7 @@ def detect(
     settings = _alerting(block_settings(baseline=baseline, window=window, hop=hop), profile, alert_budget)
     masking = Masking.of(mask=mask)
     if follow:
-        count = _follow(files[0], settings, pattern, masking, format)
+        count = follow_log(files[0], settings, pattern, masking, format)
     else:
         series_p = None if profile is None else settings.p_value_threshold
         count = _detect_all(files, settings, series_p, pattern, masking, baseline_fraction, format, limit)
@@ -212,68 +206,3 @@ def _summary(
     if scored.stream.overflowed:
         said += f" {scored.stream.overflowed:,} lines found no room among the templates."
     console.print(said, markup=False, highlight=False, soft_wrap=True)
-
-
-def _follow(name: str, settings: LogSettings, pattern: str | None, masking: Masking, form: str) -> int:
-    """Scores lines as they come, until the input ends (a pipe) or Ctrl-C (a file)."""
-    if pattern is not None:
-        settings = LogSettings(
-            mode="session",
-            session_idle_ns=FOLLOW_IDLE_NS,
-            p_value_threshold=settings.p_value_threshold,
-            alert_budget=settings.alert_budget,
-        )
-    stream, lines, count = LogStream(settings), 0, 0
-    console = Console(highlight=False)
-
-    def tell(verdicts: list[Verdict]) -> int:
-        alarms = [Found(name, verdict) for verdict in verdicts if verdict.alarm]
-        for one in alarms:
-            if form == "json":
-                sys.stdout.write(as_json(one) + "\n")
-                sys.stdout.flush()
-            else:
-                show(console, one, None, many_files=False)
-        return len(alarms)
-
-    with LogFile(name) as file:
-        try:
-            for chunk in _growing(file):
-                now_ns = time.time_ns()
-                if not chunk:
-                    count += tell(stream.tick(now_ns))
-                    continue
-                batch = text_batch(chunk, masking=masking)
-                keys = None
-                if pattern is not None:
-                    found = extract_keys(chunk, pattern).of_lines(missing=b"")
-                    shown = {
-                        k: session_key("", k.decode("utf-8", "replace"), masking.redact) for k in set(found)
-                    }
-                    keys = [shown[key] for key in found]
-                count += tell(add_lines(stream, batch, first_line=lines + 1, now_ns=now_ns, sessions=keys))
-                lines += len(batch)
-        except KeyboardInterrupt:
-            pass
-    return count + tell(stream.flush(time.time_ns()))
-
-
-def _growing(file: LogFile) -> Iterator[bytes]:
-    """Whole lines as they come, empty while nothing does; ends with a pipe, never with a plain file."""
-    pending: list[bytes] = []
-    while True:
-        for line in file.lines(pause_s=FOLLOW_WAIT_S):
-            if line is not None:
-                pending.append(line)
-            if pending and (line is None or len(pending) >= FOLLOW_BATCH_LINES):
-                yield b"\n".join(pending) + b"\n"
-                pending = []
-            elif line is None:
-                yield b""
-        if pending:
-            yield b"\n".join(pending) + b"\n"
-            pending = []
-        if file.size is None:
-            return
-        yield b""
-        time.sleep(FOLLOW_WAIT_S)

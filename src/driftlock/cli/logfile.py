@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import gzip
 import io
+import os
 import select
 import sys
 import zlib
@@ -49,12 +50,15 @@ class LogFile:
     def position(self) -> int:
         return self._raw.tell() if self.size is not None else 0
 
+    def status(self) -> os.stat_result:
+        """Of the open file, whatever its name stands for now."""
+        return os.fstat(self._raw.fileno())
+
     def lines(self, *, pause_s: float | None = None) -> Iterator[bytes | None]:
         """Every line without its end. With `pause_s`: None when nothing came for so long, from a pipe."""
         rest = b""
-        pieces = self._pieces(pause_s)
         try:
-            for piece in pieces:
+            for piece in self.pieces(pause_s):
                 if piece is None:
                     yield None
                     continue
@@ -68,8 +72,9 @@ class LogFile:
         if rest:
             yield rest.rstrip(b"\r")
 
-    def _pieces(self, pause_s: float | None) -> Iterator[bytes | None]:
-        watch = pause_s is not None and self.name == "-" and self.unpacked is self._raw
+    def pieces(self, pause_s: float | None = None) -> Iterator[bytes | None]:
+        """What is unpacked, up to the present end. With `pause_s` as in `lines`."""
+        watch = pause_s is not None and self.size is None and self.unpacked is self._raw
         # What peeking took is in the buffer, where select does not see it; every later read leaves it empty.
         piece = self.unpacked.read1(PIECE_BYTES)
         while piece:

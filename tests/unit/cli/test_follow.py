@@ -1,0 +1,152 @@
+"""Following a log as it grows: half-written lines, rotation, pipes. The files are real ones."""
+
+from __future__ import annotations
+
+import gzip
+import os
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from driftlock.cli.detect import FOUND_EXIT_CODE, detect
+from driftlock.cli.follow import BATCH_LINES, GrowingLog
+from driftlock.cli.logfile import LINE_BYTES_MAX
+
+
+class Reading:
+    """A log that is followed, step by step, and what was told of it."""
+
+    def __init__(self, path: Path) -> None:
+        self.told: list[str] = []
+        self.log = GrowingLog(str(path), self.told.append, wait_s=0.0)
+        self.chunks = self.log.chunks()
+
+    def step(self) -> bytes:
+        """All that has come."""
+        parts = []
+        while part := next(self.chunks):
+            parts.append(part)
+        return b"".join(parts)
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    place = tmp_path / "app.log"
+    place.write_bytes(b"one\ntwo\n")
+    return place
+
+
+@pytest.fixture
+def reading(path: Path) -> Iterator[Reading]:
+    reading = Reading(path)
+    with reading.log:
+        yield reading
+
+
+def append(path: Path, data: bytes) -> None:
+    with path.open("ab") as file:
+        file.write(data)
+
+
+def test_a_line_without_its_end_is_none_yet(path: Path, reading: Reading) -> None:
+    assert reading.step() == b"one\ntwo\n"
+    append(path, b"GET /item/3 to")
+    assert reading.step() == b""
+    append(path, b"ok 3")
+    assert reading.step() == b""
+    append(path, b" ms\r\nnext")
+    assert reading.step() == b"GET /item/3 took 3 ms\n"
+    assert reading.log.remainder() == b"next\n"
+    assert reading.log.remainder() == b""
+    assert reading.told == []
+
+
+def test_many_lines_come_in_order_and_long_ones_are_cut(path: Path, reading: Reading) -> None:
+    lines = [b"%d" % number for number in range(3 * BATCH_LINES)]
+    append(path, b"\n".join(lines) + b"\n" + b"x" * (3 * LINE_BYTES_MAX) + b"\nend\n")
+    assert reading.step().split(b"\n") == [b"one", b"two", *lines, b"x" * LINE_BYTES_MAX, b"end", b""]
+
+
+def test_a_file_that_was_emptied_is_read_from_its_beginning(path: Path, reading: Reading) -> None:
+    append(path, b"half")
+    reading.step()
+    path.write_bytes(b"new\n")  # the same file
+    assert reading.step() == b"half\nnew\n"
+    assert reading.told == [f"{path} has become shorter; reading on from its beginning."]
+    os.truncate(path, 0)
+    assert reading.step() == b""
+    append(path, b"newer\n")
+    assert reading.step() == b"newer\n"
+
+
+def test_a_renamed_file_is_read_to_its_end_and_the_next_one_whole(path: Path, reading: Reading) -> None:
+    assert reading.step() == b"one\ntwo\n"
+    old = path.rename(path.with_suffix(".1"))
+    assert reading.step() == b""
+    assert reading.step() == b""
+    assert reading.told == [f"{path} is gone; waiting for another file of that name."]
+    append(old, b"three\n")
+    assert reading.step() == b"three\n", "its writer still has it"
+    path.touch()
+    append(old, b"four\nfi")
+    assert reading.step() == b"four\n", "nothing is in the next one yet"
+    append(old, b"ve\nlast")
+    append(path, b"new\n")
+    assert reading.step() == b"five\nlast\nnew\n"
+    assert reading.told[1:] == [f"{path} is another file now; reading on from its beginning."]
+    append(path, b"newer\n")
+    assert reading.step() == b"newer\n"
+    path.rename(path.with_suffix(".2"))
+    reading.step()
+    assert len(reading.told) == 3, "each time it goes, it is told"
+
+
+def test_a_folder_in_the_place_of_the_log_is_waited_out(path: Path, reading: Reading) -> None:
+    reading.step()
+    old = path.rename(path.with_suffix(".1"))
+    path.mkdir()
+    append(old, b"three\n")
+    assert reading.step() == b"three\n"
+    path.rmdir()
+    path.write_bytes(b"new\n")
+    assert reading.step() == b"new\n"
+
+
+def test_a_packed_log_is_read_and_then_the_plain_one_in_its_place(tmp_path: Path) -> None:
+    path = tmp_path / "app.log"
+    path.write_bytes(gzip.compress(b"one\ntwo\n"))
+    reading = Reading(path)
+    with reading.log:
+        assert reading.step() == b"one\ntwo\n"
+        path.unlink()
+        path.write_bytes(b"plain\n")
+        assert reading.step() == b"plain\n"
+
+
+@pytest.mark.parametrize("form", ["json", "pretty"])
+def test_a_named_pipe_is_followed_to_its_end(
+    form: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    calm = "".join(f"GET /item/{n} took {n * 37 % 900} ms\n" for n in range(2_000))
+    strange = "PANIC disk on fire\n" * 49 + "PANIC disk on fire"
+
+    def write() -> None:
+        with pipe.open("w") as file:
+            for piece in (calm[:30_007], calm[30_007:], strange):
+                file.write(piece)
+                file.flush()
+
+    writer = threading.Thread(target=write)
+    writer.start()
+    with pytest.raises(SystemExit) as ended:
+        detect(str(pipe), follow=True, format=form)
+    writer.join()
+    assert ended.value.code == FOUND_EXIT_CODE
+    out, err = capsys.readouterr()
+    assert "PANIC" in out
+    assert err == ""
