@@ -27,6 +27,8 @@ from driftlock.signals.textlog import extract_keys, text_batch
 
 WAIT_S = 0.25
 BATCH_LINES = 1_000
+LAST_BYTES = 1_024
+"""So many bytes before the end are compared: that they are the same lines again is no chance."""
 IDLE_NS = 30_000_000_000
 """A followed session is complete when it has been silent for so long."""
 
@@ -52,7 +54,7 @@ def follow(name: str, settings: LogSettings, pattern: str | None, masking: Maski
 class GrowingLog:
     """The whole lines of a log as they come; use it as a context.
 
-    A plain file is followed by its name: when it shrinks, or its name stands for another file that holds
+    A plain file is followed by its name: when it was emptied, or its name stands for another file that holds
     something, `tell` gets a sentence and reading goes on from that beginning. A line without its end is no
     line yet, unless what it lies in has ended.
     """
@@ -64,6 +66,7 @@ class GrowingLog:
         self._file = LogFile(name)
         self._lines: list[bytes] = []
         self._rest = b""
+        self._last = b""  # what lies before the end that was reached
         self._gone = False
 
     def __enter__(self) -> GrowingLog:
@@ -83,10 +86,13 @@ class GrowingLog:
                         yield self._taken()
                 if self._file.size is None:
                     return
+                self._last = self._file.before(LAST_BYTES)
                 if self._moved():
                     continue
                 yield self._taken()
                 time.sleep(self._wait_s)
+                if self._written_anew():
+                    self._go_over("was emptied")
         except UNREADABLE as error:
             raise InputError(f"{self._name} cannot be read: {error}") from error
 
@@ -119,16 +125,17 @@ class GrowingLog:
             self._gone = True
             return False
         self._gone = False
-        if not os.path.samestat(held, named):
-            # Until something is in the next file, its writer may still have this one.
-            happened = "is another file now" if named.st_size else ""
-        else:
-            happened = "has become shorter" if named.st_size < self._file.position else ""
-        if not happened:
+        # Until something is in the next file, its writer may still have this one.
+        if os.path.samestat(held, named) or not named.st_size:
             return False
         if held.st_size > self._file.position:  # written since its end was reached
             return True
-        return self._go_over(happened)
+        return self._go_over("is another file now")
+
+    def _written_anew(self) -> bool:
+        """Whether what was read last is no longer there: the file was emptied, and may have grown since."""
+        shorter = self._file.status().st_size < self._file.position
+        return shorter or self._file.before(LAST_BYTES) != self._last
 
     def _go_over(self, happened: str) -> bool:
         try:

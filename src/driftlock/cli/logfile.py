@@ -54,6 +54,11 @@ class LogFile:
         """Of the open file, whatever its name stands for now."""
         return os.fstat(self._raw.fileno())
 
+    def before(self, count: int) -> bytes:
+        """The last `count` packed bytes before `position`, as they are now; fewer in a shorter file."""
+        begin = max(self.position - count, 0)
+        return os.pread(self._raw.fileno(), self.position - begin, begin)
+
     def lines(self, *, pause_s: float | None = None) -> Iterator[bytes | None]:
         """Every line without its end. With `pause_s`: None when nothing came for so long, from a pipe."""
         rest = b""

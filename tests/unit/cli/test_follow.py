@@ -75,11 +75,43 @@ def test_a_file_that_was_emptied_is_read_from_its_beginning(path: Path, reading:
     reading.step()
     path.write_bytes(b"new\n")  # the same file
     assert reading.step() == b"half\nnew\n"
-    assert reading.told == [f"{path} has become shorter; reading on from its beginning."]
+    assert reading.told == [f"{path} was emptied; reading on from its beginning."]
     os.truncate(path, 0)
     assert reading.step() == b""
     append(path, b"newer\n")
     assert reading.step() == b"newer\n"
+
+
+@pytest.mark.parametrize("hole", [False, True], ids=["appending", "writing-on"])
+def test_a_file_emptied_and_grown_beyond_where_it_was_is_read_from_its_beginning(
+    hole: bool, path: Path, reading: Reading
+) -> None:
+    append(path, b"half")
+    assert reading.step() == b"one\ntwo\n"
+    # a writer that does not append goes on at its old place, and what was before it reads as zeros
+    path.write_bytes(b"\0" * 12 + b"\nthree\n" if hole else b"another first line\nthree\n")
+    assert reading.step() == (
+        b"half\n" + b"\0" * 12 + b"\nthree\n" if hole else b"half\nanother first line\nthree\n"
+    )
+    assert reading.told == [f"{path} was emptied; reading on from its beginning."]
+    append(path, b"four\n")
+    assert reading.step() == b"four\n"
+
+
+def test_a_file_that_goes_and_comes_back_is_the_same(path: Path, reading: Reading) -> None:
+    reading.step()
+    away = path.rename(path.with_suffix(".away"))
+    append(away, b"three\n")
+    assert reading.step() == b"three\n"
+    reading.step()
+    away.rename(path)
+    append(path, b"four\n")
+    assert reading.step() == b"four\n"
+    path.unlink()
+    reading.step()
+    path.write_bytes(b"one\ntwo\n")  # the same text is another file
+    assert reading.step() == b"one\ntwo\n"
+    assert [sentence.removeprefix(f"{path} ")[:4] for sentence in reading.told] == ["is g", "is g", "is a"]
 
 
 def test_a_renamed_file_is_read_to_its_end_and_the_next_one_whole(path: Path, reading: Reading) -> None:
