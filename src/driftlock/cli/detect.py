@@ -17,6 +17,7 @@ from driftlock.cli.follow import follow as follow_log
 from driftlock.cli.logfile import LogFile
 from driftlock.cli.score import block_settings
 from driftlock.cli.series_file import is_series, series_findings
+from driftlock.cli.shown import plain
 from driftlock.cli.units import Scored, score_blocks, score_sessions
 from driftlock.core.log_settings import LogSettings
 from driftlock.core.profiles import chosen
@@ -140,7 +141,7 @@ def _detect_all(
             found += [Found(name, verdict) for verdict in series_findings(name, series_p)]
             continue
         with LogFile(name) as file, _progress(errors) as progress:
-            task = progress.add_task(name, total=file.size, lines=0, speed=0.0)
+            task = progress.add_task(plain(name), total=file.size, lines=0, speed=0.0)
             begun = time.monotonic()
 
             def told(lines: int, position: int) -> None:
@@ -205,4 +206,4 @@ def _summary(
         said += f"too short to judge: {warm_up.units_seen:,} of {warm_up.units_needed:,} units to learn from."
     if scored.stream.overflowed:
         said += f" {scored.stream.overflowed:,} lines found no room among the templates."
-    console.print(said, markup=False, highlight=False, soft_wrap=True)
+    console.print(plain(said), markup=False, highlight=False, soft_wrap=True)

@@ -15,6 +15,8 @@ from rich.console import Console
 from rich.padding import Padding
 from rich.text import Text
 
+from driftlock.cli.shown import plain, plain_json
+from driftlock.core.log_settings import SESSION_KEY_BYTES_MAX
 from driftlock.core.verdict import Verdict
 
 LINES_SHOWN = 4
@@ -43,14 +45,20 @@ def moment(time_ns: int) -> str:
     return datetime.fromtimestamp(time_ns // 1_000_000_000, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
+def cut_key(key: str) -> str:
+    """A unit's key, no longer than the core keeps those of sessions."""
+    raw = key.encode("utf-8", "surrogatepass")
+    return key if len(raw) <= SESSION_KEY_BYTES_MAX else raw[:SESSION_KEY_BYTES_MAX].decode("utf-8", "ignore")
+
+
 def as_json(found: Found) -> str:
     """One line of JSON; everything known."""
     verdict = found.verdict
-    return json.dumps(
+    line = json.dumps(
         {
             "file": found.file,
             "kind": verdict.kind,
-            "unit": verdict.key,
+            "unit": cut_key(verdict.key),
             "time": moment(verdict.last_time_ns) or None,
             "first_line": verdict.first,
             "last_line": verdict.last,
@@ -65,6 +73,7 @@ def as_json(found: Found) -> str:
         },
         ensure_ascii=False,
     )
+    return plain_json(line)
 
 
 def show(console: Console, found: Found, rank: int | None, *, many_files: bool) -> None:
@@ -73,17 +82,17 @@ def show(console: Console, found: Found, rank: int | None, *, many_files: bool) 
     head = Text()
     head.append(f"{rank}. " if rank is not None else "")
     head.append(verdict.severity, _SEVERITY[verdict.severity])
-    head.append(f"  {verdict.key}", "bold")
+    head.append(f"  {plain(cut_key(verdict.key))}", "bold")
     place = f"lines {verdict.first:,}–{verdict.last:,}" if verdict.last > verdict.first else ""
     parts = [
-        found.file if many_files else "",
+        plain(found.file) if many_files else "",
         place or f"line {verdict.first:,}",
         moment(verdict.last_time_ns),
     ]
     parts += [f"p = {verdict.p_value:.3g}", f"{verdict.score:.1f} bits"]
     head.append("  " + "  ".join(part for part in parts if part), "dim")
     console.print(head, soft_wrap=True)
-    console.print(Padding(Text(verdict.explanation), (0, 0, 0, 3)))
+    console.print(Padding(Text(plain(verdict.explanation)), (0, 0, 0, 3)))
     for line in verdict.detail.get("lines", [])[:LINES_SHOWN]:
         console.print(Padding(_line(line), (0, 0, 0, 3)))
     console.print()
@@ -97,7 +106,7 @@ def _line(line: dict[str, Any]) -> Text:
     hot = _hot(line["tokens"])
     for index, token in enumerate(line["tokens"]):
         text.append(" " if index else "")
-        text.append(token["text"], "bold red underline" if index in hot else "")
+        text.append(plain(token["text"]), "bold red underline" if index in hot else "")
     return text
 
 

@@ -16,6 +16,7 @@ from rich.console import Console
 
 from driftlock.cli.findings import Found, as_json, show
 from driftlock.cli.logfile import LINE_BYTES_MAX, UNREADABLE, LogFile
+from driftlock.cli.shown import plain
 from driftlock.cli.units import add_lines
 from driftlock.core.log_settings import LogSettings
 from driftlock.core.log_stream import LogStream
@@ -38,7 +39,7 @@ def follow(name: str, settings: LogSettings, pattern: str | None, masking: Maski
     errors = Console(stderr=True)
 
     def told(sentence: str) -> None:
-        errors.print(sentence, markup=False, highlight=False, soft_wrap=True)
+        errors.print(plain(sentence), markup=False, highlight=False, soft_wrap=True)
 
     judge = _Judge(name, settings, pattern, masking, form)
     with GrowingLog(name, told) as log:

@@ -131,7 +131,8 @@ def read_series(path: Path) -> tuple[list[str], npt.NDArray[np.float64]]:
     Raises `InputError`, with the line of the first cell that is not a finite number.
     """
     try:
-        table = pl.read_csv(path, infer_schema=False)
+        with path.open("rb") as file:  # polars itself cannot open a name that is not UTF-8
+            table = pl.read_csv(file, infer_schema=False)
     except FileNotFoundError as error:
         raise InputError(f"{path} does not exist") from error
     except (OSError, pl.exceptions.PolarsError) as error:

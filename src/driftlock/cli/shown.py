@@ -1,0 +1,31 @@
+"""Text of others at the terminal: names, keys and lines that must not steer it, nor pass for something else.
+
+Owns which characters are never written as they are. Must not know what a text means.
+"""
+
+from __future__ import annotations
+
+import re
+
+# Controls of ASCII and of Latin-1 (which some terminals obey), line separators, what turns the direction of
+# writing around (with it, a text can be made to read as another), and surrogates, which cannot be written.
+_TURNS = "\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff"
+_STEERS = re.compile(f"[\x00-\x1f\x7f-\x9f{_TURNS}]")
+_STEERS_IN_FAULTS = re.compile(f"[\x00-\x09\x0b-\x1f\x7f-\x9f{_TURNS}]")
+_STEERS_IN_JSON = re.compile(f"[\x7f-\x9f{_TURNS}]")
+_INSTEAD = "�"
+
+
+def plain(text: str) -> str:
+    """`text` in one line, with a mark in the place of what would steer a terminal."""
+    return _STEERS.sub(_INSTEAD, text)
+
+
+def plain_lines(text: str) -> str:
+    """`plain` for a text of our own in several lines."""
+    return _STEERS_IN_FAULTS.sub(_INSTEAD, text)
+
+
+def plain_json(line: str) -> str:
+    """A line of JSON with the same meaning, in which what a terminal may obey is escaped, too."""
+    return _STEERS_IN_JSON.sub(lambda found: f"\\u{ord(found[0]):04x}", line)

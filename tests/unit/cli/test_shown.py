@@ -1,0 +1,74 @@
+"""What names, keys and lines of others may do to a terminal: nothing."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from driftlock.cli.detect import FOUND_EXIT_CODE, detect
+from driftlock.cli.findings import cut_key
+from driftlock.cli.main import main
+from driftlock.cli.shown import plain, plain_json, plain_lines
+from driftlock.core.log_settings import SESSION_KEY_BYTES_MAX
+
+EVIL = "\x1b]0;evil\x07\x9b31m\u202e\udcff"  # the last is a byte that is no UTF-8
+
+
+def steers(text: str) -> bool:
+    controls = any(ord(c) < 32 or 127 <= ord(c) < 160 for c in text.replace("\n", ""))
+    return controls or any(c in text for c in "\u202e\u2066\u2028\udcff")
+
+
+@given(st.text(), st.text(st.sampled_from("a\n\t" + EVIL)))
+def test_nothing_that_steers_is_left(text: str, worse: str) -> None:
+    for given_ in (text, worse):
+        assert not steers(plain(given_))
+        assert "\n" not in plain(given_)
+        assert not steers(plain_lines(given_))
+        line = plain_json(json.dumps({given_: given_}, ensure_ascii=False))
+        assert not steers(line)
+        assert json.loads(line) == {given_: given_}
+
+
+@given(st.text(st.characters(exclude_categories=("Cc", "Cf", "Cs", "Zl", "Zp"))))
+def test_other_text_stays(text: str) -> None:
+    assert plain(text) == plain_lines(text) == text
+    assert cut_key(text[:60]) == text[:60]
+    assert len(cut_key(10 * text).encode()) <= SESSION_KEY_BYTES_MAX
+    assert (10 * text).startswith(cut_key(10 * text))
+
+
+@pytest.mark.parametrize("form", ["pretty", "json"])
+def test_the_name_of_a_file_writes_nothing_to_the_terminal(
+    form: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rng = random.Random(4)
+    values = [rng.gauss(0, 1) + 60 * (row == 300) for row in range(400)]
+    rows = [f"2026-03-01 {row // 60:02}:{row % 60:02}:00,{value}" for row, value in enumerate(values)]
+    series = tmp_path / f"cpu{EVIL}.csv"
+    series.write_text("\n".join(["timestamp,value", *rows]))
+    log = tmp_path / f"web{EVIL}.log"
+    calm = [f"INFO web: GET /cart took {n * 37 % 1_000} ms" for n in range(4_000)]
+    log.write_bytes(os.fsencode("\n".join([*calm, *[f"PANIC {EVIL} disk"] * 50])))
+    with pytest.raises(SystemExit) as ended:
+        detect(str(series), str(log), format=form)  # type: ignore[arg-type]
+    assert ended.value.code == FOUND_EXIT_CODE
+    out, err = capsys.readouterr()
+    assert not steers(out)
+    assert not steers(err)
+    if form == "json":
+        assert {json.loads(line)["file"] for line in out.splitlines()} == {str(series), str(log)}
+
+
+def test_a_fault_writes_nothing_to_the_terminal(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["detect", str(tmp_path / f"none{EVIL}.log")])
+    err = capsys.readouterr().err
+    assert "cannot be opened" in err
+    assert not steers(err)
