@@ -13,6 +13,7 @@ from cyclopts.validators import Number
 
 from driftlock.cli.logfile import LogFile
 from driftlock.cli.series_file import is_series, scored_series
+from driftlock.cli.shown import plain
 from driftlock.cli.units import Scored, score_blocks, score_sessions
 from driftlock.core.log_settings import LogSettings
 from driftlock.core.verdict import Verdict
@@ -131,6 +132,8 @@ def _write(verdicts: Iterable[Verdict], form: Format) -> None:
         return
     table = csv.DictWriter(sys.stdout, COLUMNS, lineterminator="\n")
     table.writeheader()
+    if sys.stdout.isatty():  # else the keys as they matched: measurement joins them to labels
+        rows = (row | {"unit": plain(str(row["unit"]))} for row in rows)
     table.writerows(rows)
 
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import random
+import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -14,6 +17,7 @@ from hypothesis import strategies as st
 from driftlock.cli.detect import FOUND_EXIT_CODE, detect
 from driftlock.cli.findings import cut_key
 from driftlock.cli.main import main
+from driftlock.cli.score import score
 from driftlock.cli.shown import plain, plain_json, plain_lines
 from driftlock.core.log_settings import SESSION_KEY_BYTES_MAX
 
@@ -64,6 +68,27 @@ def test_the_name_of_a_file_writes_nothing_to_the_terminal(
     assert not steers(err)
     if form == "json":
         assert {json.loads(line)["file"] for line in out.splitlines()} == {str(series), str(log)}
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.mark.parametrize("form", ["csv", "json"])
+def test_scores_name_units_as_they_matched_but_never_steer_a_terminal(
+    form: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log = tmp_path / "jobs.log"
+    log.write_text("".join(f"job=\x1b]0;evil{n}\x07 step\n" for n in range(50)))
+    score(str(log), session=r"job=(\S+)", format=form)
+    out = capsys.readouterr().out
+    assert "\x1b]0;evil49\x07" in (out if form == "csv" else json.loads(out.splitlines()[-1])["unit"])
+    terminal = Terminal()
+    monkeypatch.setattr(sys, "stdout", terminal)
+    score(str(log), session=r"job=(\S+)", format=form)
+    assert "evil49" in terminal.getvalue()
+    assert not steers(terminal.getvalue())
 
 
 def test_a_fault_writes_nothing_to_the_terminal(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
