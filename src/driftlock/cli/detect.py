@@ -18,7 +18,8 @@ from driftlock.cli.logfile import LogFile
 from driftlock.cli.score import block_settings
 from driftlock.cli.series_file import is_series, series_findings
 from driftlock.cli.shown import plain
-from driftlock.cli.units import Scored, score_blocks, score_sessions
+from driftlock.cli.summary import log_summary
+from driftlock.cli.units import score_blocks, score_sessions
 from driftlock.core.log_settings import LogSettings
 from driftlock.core.profiles import chosen
 from driftlock.errors import UsageError
@@ -162,7 +163,7 @@ def _detect_all(
             seconds = time.monotonic() - begun
         alarms = [verdict for verdict in scored.verdicts if verdict.alarm]
         found += [Found(name, verdict) for verdict in alarms]
-        _summary(errors, name, scored, settings.p_value_threshold, len(alarms), seconds)
+        _say(errors, log_summary(name, scored, len(alarms), seconds))
     _print_ranked(ranked(found), form, limit, many_files=len(files) > 1)
     return len(found)
 
@@ -190,20 +191,5 @@ def _progress(console: Console) -> Progress:
     )
 
 
-def _summary(
-    console: Console, name: str, scored: Scored, threshold: float, alarms: int, seconds: float
-) -> None:
-    speed = scored.lines / max(seconds, 1e-9)
-    said = f"{name}: {scored.lines:,} lines in {seconds:.1f} s ({speed:,.0f} lines/s), "
-    warm_up = scored.stream.warm_up
-    if warm_up.phase == "ready":
-        units = len(scored.verdicts)
-        said += f"{units:,} units judged by {scored.units_baseline:,} learned first, {alarms:,} anomalies."
-    elif warm_up.phase == "calibrating":
-        said += f"too short for p ≤ {threshold:g}: with {warm_up.units_seen:,} units the least is "
-        said += f"{warm_up.earliest_p:.2g}."
-    else:
-        said += f"too short to judge: {warm_up.units_seen:,} of {warm_up.units_needed:,} units to learn from."
-    if scored.stream.overflowed:
-        said += f" {scored.stream.overflowed:,} lines found no room among the templates."
-    console.print(plain(said), markup=False, highlight=False, soft_wrap=True)
+def _say(console: Console, sentence: str) -> None:
+    console.print(plain(sentence), markup=False, highlight=False, soft_wrap=True)

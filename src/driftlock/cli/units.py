@@ -37,6 +37,7 @@ class Scored:
     lines: int
     units_baseline: int
     stream: LogStream
+    settings: LogSettings
 
 
 def chunks(file: LogFile) -> Iterator[bytes]:
@@ -62,7 +63,8 @@ def score_blocks(
     tells: bool = True,
 ) -> Scored:
     """Verdicts on the windows of an un-keyed log. Positions are line numbers from 1."""
-    stream, lines = LogStream(replace(settings, form=masking.version), tells=tells), 0
+    settings = replace(settings, form=masking.version)
+    stream, lines = LogStream(settings, tells=tells), 0
     verdicts: list[Verdict] = []
     for chunk in readable(file):
         batch = text_batch(chunk, masking=masking)
@@ -70,7 +72,9 @@ def score_blocks(
         lines += len(batch)
         progress(lines, file.position)
     verdicts += stream.flush()
-    return Scored(verdicts, lines, min(stream.warm_up.units_seen, stream.warm_up.units_needed), stream)
+    return Scored(
+        verdicts, lines, min(stream.warm_up.units_seen, stream.warm_up.units_needed), stream, settings
+    )
 
 
 def add_lines(
@@ -166,7 +170,7 @@ def score_sessions(
     if tells:  # to people, who may pass them on; where units are measured, names are those of the labels
         names = [session_key("", name, masking.redact).decode() for name in names]
     verdicts = _score_units(stream, held, names, baseline)
-    return Scored(verdicts, held.lines, baseline, stream)
+    return Scored(verdicts, held.lines, baseline, stream, chosen)
 
 
 def _for_file(settings: LogSettings, baseline_units: int) -> LogSettings:

@@ -241,7 +241,7 @@ def test_a_profile_holds_for_sessions_and_series(tmp_path: Path, capsys: pytest.
     log.write_text(session_log(8, 500, {300}))
     assert run_detect(str(log), session_key="job", profile="balanced") == FOUND_EXIT_CODE
     assert run_detect(str(log), session_key="job", profile="strict") == 0
-    assert "too short for p ≤ 0.001: with 500 units" in capsys.readouterr().err
+    assert "too short for p ≤ 0.001: with 500 sessions" in capsys.readouterr().err
     series = tmp_path / "cpu.csv"
     rng = random.Random(4)
     values = [rng.gauss(0, 1) + 60 * (row == 300) for row in range(400)]
@@ -260,11 +260,52 @@ def test_detect_finds_nothing_in_an_ordinary_log(tmp_path: Path, capsys: pytest.
     assert capsys.readouterr().out == ""
 
 
-def test_detect_says_when_a_log_is_too_short(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize(
+    ("lines", "sizes", "told"),
+    [
+        (50, {}, "it makes 2 units of 25 lines, and 41 are learned first. It takes 1,050 lines, or 82 with"),
+        (100, {}, "It takes 1,050 lines, or --baseline 41 --window 2 --hop 1."),
+        (1_049, {}, "it makes 41 units of 25 lines, and 41 are learned first. It takes 1,050 lines"),
+        (3_000, {"baseline": 5_000}, "and 200 are learned first. It takes 5,025 lines, or --baseline 1025."),
+        (90, {"baseline": 90, "window": 1, "hop": 1}, "units of one line, and 90 are learned first."),
+    ],
+)
+def test_a_log_that_is_too_short_to_judge_is_told_with_what_would_do(
+    lines: int, sizes: dict[str, int], told: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     log = tmp_path / "short.log"
-    log.write_text(block_log(7, 100))
+    log.write_text(block_log(7, lines))
+    assert run_detect(str(log), **sizes) == 0
+    said = capsys.readouterr().err
+    assert told in said
+    flags = re.findall(r"--(\w+) (\d+)", said)
+    enough, _, longer = re.sub(",", "", said).rpartition("It takes ")[2].partition(" lines")
+    for text, chosen in (
+        (block_log(7, int(enough)), sizes),
+        (block_log(7, max(lines, 82)), sizes | {name: int(number) for name, number in flags}),
+    ):
+        assert longer
+        log.write_text(text)
+        run_detect(str(log), **chosen)
+        assert " judged by " in capsys.readouterr().err
+
+
+def test_few_units_are_told_with_how_many_it_takes(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    log = tmp_path / "jobs.log"
+    log.write_text("".join(f"job=j{n % 10} step {n}\n" for n in range(100)))
+    assert run_detect(str(log), session_key="job") == 0
+    said = "too short for p ≤ 0.05: with 10 sessions the least is 0.091. It takes 19: a longer log."
+    assert said in capsys.readouterr().err
+    log.write_text("".join(f"job=j{n % 19} step {n}\n" for n in range(190)))
+    assert run_detect(str(log), session_key="job") == 0
+    assert "17 units judged by 2 learned first" in capsys.readouterr().err
+    assert run_detect(str(log), session_key="job", baseline_fraction=0.99) == 0
+    assert "all 19 sessions are learned" in capsys.readouterr().err
+    log.write_text("")
     assert run_detect(str(log)) == 0
-    assert "too short" in capsys.readouterr().err
+    assert "no lines, so there is nothing to judge" in capsys.readouterr().err
 
 
 def test_detect_by_session_pattern_and_by_key(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
