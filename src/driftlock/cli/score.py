@@ -45,12 +45,14 @@ def score(
         float,
         _own("Share of the sessions, the first ones, to learn from.", validator=Number(gt=0, lt=1)),
     ] = 0.1,
-    baseline: Annotated[int, _own("Lines to learn from, without --session.", validator=Number(gte=1))] = 400,
+    baseline: Annotated[
+        int, _own("Lines to learn from, without --session; 40 hops at least.", validator=Number(gte=1))
+    ] = 400,
     window: Annotated[int, _own("Lines a window, without --session.", validator=Number(gte=1))] = 50,
     hop: Annotated[int, _own("Lines from window to window.", validator=Number(gte=1))] = 25,
     mask: Annotated[
         tuple[str, ...],
-        _own("NAME=REGEX: what matches reads <NAME>, before all other masking. Repeatable.", negative=()),
+        _own("NAME=REGEX: what matches reads `<NAME>`, before all other masking. Repeatable.", negative=()),
     ] = (),
     format: Annotated[  # noqa: A002
         Format | None, _own("Default: json for logs, csv for a series.")

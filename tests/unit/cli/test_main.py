@@ -114,3 +114,10 @@ def test_version_is_told_both_ways() -> None:
 def test_the_reference_page_is_current() -> None:
     page = (ROOT / "docs" / "reference" / "cli.md").read_text()
     assert page == cli_page(), "run `make docs`"
+
+
+@pytest.mark.parametrize("name", ["detect", "score", "up"])
+def test_help_keeps_words_in_angle_brackets(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main([name, "--help"])
+    assert "what matches reads <NAME>, before" in " ".join(capsys.readouterr().out.replace("│", " ").split())
