@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from driftlock.errors import InputError
+from driftlock.errors import InputError, UsageError
 from driftlock.signals.batch import Lines
 from driftlock.signals.canonical import hash_lines
 from driftlock.signals.log_text import (
@@ -121,7 +121,9 @@ def extract_keys(data: bytes, pattern: str) -> LineKeys:
 
 
 def check_pattern(pattern: str) -> None:
-    """Raise `UsageError` when `extract_keys` would refuse the pattern."""
+    """Raise `UsageError` when `extract_keys` would refuse the pattern, or it is empty and names nothing."""
+    if not pattern:
+        raise UsageError("The pattern is empty: all lines would have the same key.")
     extracted(pl.Series(["x"], dtype=pl.String), pattern)
 
 

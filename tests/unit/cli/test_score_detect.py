@@ -358,6 +358,8 @@ def test_wrong_use_is_told_in_a_sentence(tmp_path: Path) -> None:
     for call in (
         lambda: detect(),
         lambda: detect(str(log), session="(", session_key=None),
+        lambda: detect(str(log), session=""),
+        lambda: score(str(log), session=""),
         lambda: detect(str(log), session="a", session_key="b"),
         lambda: detect(str(log), str(log), follow=True),
         lambda: score(str(log), baseline=10, window=50),
