@@ -18,7 +18,7 @@ from driftlock.cli.logfile import LogFile
 from driftlock.cli.score import block_settings
 from driftlock.cli.series_file import is_series, series_findings
 from driftlock.cli.shown import plain
-from driftlock.cli.summary import log_summary
+from driftlock.cli.summary import log_summary, series_summary
 from driftlock.cli.units import score_blocks, score_sessions
 from driftlock.core.log_settings import LogSettings
 from driftlock.core.profiles import chosen
@@ -141,7 +141,9 @@ def _detect_all(
     found: list[Found] = []
     for name in files:
         if pattern is None and is_series(name):
-            found += [Found(name, verdict) for verdict in series_findings(name, series_p)]
+            series = series_findings(name, series_p)
+            found += [Found(name, verdict) for verdict in series.alarms]
+            _say(errors, series_summary(name, series))
             continue
         with LogFile(name) as file, _progress(errors) as progress:
             task = progress.add_task(plain(name), total=file.size, lines=0, speed=0.0)

@@ -6,6 +6,7 @@ import csv
 import json
 import sys
 from collections.abc import Iterable
+from math import isnan
 from typing import Annotated, Literal
 
 from cyclopts import Parameter
@@ -142,7 +143,10 @@ def _write(verdicts: Iterable[Verdict], form: Format) -> None:
 def _write_series(name: str, form: Format) -> None:
     timestamps, values, scores = scored_series(name)
     columns = ("timestamp", "value", "anomaly_score")
-    rows = zip(timestamps, values.tolist(), scores.tolist(), strict=True)
+    numbers = values.tolist()
+    if form == "json":
+        numbers = [None if isnan(number) else number for number in numbers]
+    rows = zip(timestamps, numbers, scores.tolist(), strict=True)
     if form == "json":
         sys.stdout.writelines(json.dumps(dict(zip(columns, row, strict=True))) + "\n" for row in rows)
         return

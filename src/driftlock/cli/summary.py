@@ -1,12 +1,13 @@
-"""What is said about a log besides its anomalies: how much was judged, or why nothing was and what to do.
+"""What is said about a file besides its anomalies: how much was judged, or why nothing was and what to do.
 
-Owns the sentences. Must not know how a log is read or judged.
+Owns the sentences. Must not know how a file is read or judged.
 """
 
 from __future__ import annotations
 
 from dataclasses import replace
 
+from driftlock.cli.series_file import SeriesFound
 from driftlock.cli.units import Scored
 from driftlock.core.log_settings import UNITS_BEFORE_VERDICT_MIN, LogSettings
 
@@ -23,7 +24,7 @@ def log_summary(name: str, scored: Scored, alarms: int, seconds: float) -> str:
     phase = scored.stream.warm_up.phase
     if phase == "ready" and scored.verdicts:
         said += f"{_count(len(scored.verdicts), 'unit')} judged by {scored.units_baseline:,} learned first, "
-        said += f"{anomalies(alarms)}."
+        said += f"{_anomalies(alarms)}."
     elif phase == "calibrating":
         said += _too_short_for_p(scored)
     else:
@@ -33,8 +34,24 @@ def log_summary(name: str, scored: Scored, alarms: int, seconds: float) -> str:
     return said
 
 
-def anomalies(count: int) -> str:
-    """The number with its noun."""
+def series_summary(name: str, series: SeriesFound) -> str:
+    """A sentence or two about a series."""
+    if not series.points:
+        return f"{name}: no points under its header, so there is nothing to judge."
+    said = f"{name}: {_count(series.points, 'point')}, "
+    warm_up = series.warm_up
+    if warm_up.phase == "ready":
+        said += f"{series.judged:,} judged by those before them, {_anomalies(len(series.alarms))}."
+    else:
+        said += f"too short for p ≤ {series.p_value_threshold:g}: it takes {warm_up.units_needed:,}."
+    if series.gaps:
+        said += (
+            f" {_count(series.gaps, 'gap')} without a number {'was' if series.gaps == 1 else 'were'} skipped."
+        )
+    return said
+
+
+def _anomalies(count: int) -> str:
     return f"{count:,} anomal{'y' if count == 1 else 'ies'}"
 
 

@@ -193,6 +193,69 @@ def test_a_series_comes_back_with_scores(tmp_path: Path, capsys: pytest.CaptureF
     assert any(row["unit"] == rows[2_800].split(",")[0] for row in found)
 
 
+@pytest.fixture
+def series(tmp_path: Path) -> Path:
+    """400 calm points, a minute apart, and one that is not."""
+    rng = random.Random(4)
+    values = [rng.gauss(0, 1) + 60 * (row == 300) for row in range(400)]
+    rows = [f"2026-03-01 {row // 60:02}:{row % 60:02}:00,{value}" for row, value in enumerate(values)]
+    path = tmp_path / "cpu.csv"
+    path.write_text("\n".join(["timestamp,value", *rows]) + "\n")
+    return path
+
+
+def test_gaps_of_a_series_are_skipped_and_told(series: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    lines = series.read_text().splitlines()
+    for row, gap in ((200, "nan"), (250, ""), (320, "NULL")):
+        lines[1 + row] = lines[1 + row].split(",")[0] + "," + gap
+    series.write_text("\n".join(lines))
+    assert run_detect(str(series), format="json") == FOUND_EXIT_CODE
+    out, err = capsys.readouterr()
+    assert "2026-03-01 05:00:00" in [row["unit"] for row in json_rows(out)]
+    assert ": 400 points, 269 judged by those before them, " in err
+    assert "3 gaps without a number were skipped." in err
+    score(str(series), format="json")
+    rows = json_rows(capsys.readouterr().out)
+    assert [row["timestamp"] for row in rows if row["value"] is None] == [
+        lines[n].split(",")[0] for n in (201, 251, 321)
+    ]
+    score(str(series))
+    scored = list(csv.DictReader(io.StringIO(capsys.readouterr().out)))
+    assert [float(row["anomaly_score"]) for row in scored if row["value"] == "nan"] == [0.0] * 3
+
+
+@pytest.mark.parametrize("separator", [";", "\t"], ids=["semicolon", "tab"])
+def test_a_series_with_another_separator_is_the_same(
+    separator: str, series: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    score(str(series))
+    expected = capsys.readouterr().out
+    series.write_text(series.read_text().replace(",", separator))
+    score(str(series))
+    assert capsys.readouterr().out == expected
+    assert run_detect(str(series)) == FOUND_EXIT_CODE
+
+
+def test_a_series_that_is_too_short_is_told(series: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    lines = series.read_text().splitlines()
+    for count, told in (
+        (1, "no points under its header, so there is nothing to judge."),
+        (2, "1 point, too short for p ≤ 0.01: it takes 227."),
+        (227, "226 points, too short for p ≤ 0.01: it takes 227."),
+        (228, "227 points, 99 judged by those before them, 0 anomalies."),
+    ):
+        series.write_text("\n".join(lines[:count]) + "\n\n")
+        assert run_detect(str(series)) == 0
+        out, err = capsys.readouterr()
+        assert (out, err) == ("", f"{series}: {told}\n")
+
+
+def test_a_time_that_is_none_is_told_with_its_file(series: Path) -> None:
+    series.write_text("timestamp,value\n2026-03-01 00:00:00,1\nyesterday,2\n")
+    with pytest.raises(InputError, match=r"cpu\.csv, row 2: 'yesterday'"):
+        score(str(series))
+
+
 def run_detect(*files: str, **options: Any) -> int:
     with pytest.raises(SystemExit) as ended:
         detect(*files, **options)
