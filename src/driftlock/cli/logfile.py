@@ -1,7 +1,7 @@
 """Lines of a log file, whatever it is packed in.
 
-Owns: opening plain, gzip and zstd files and standard input, cutting them into lines. Told by the first bytes,
-not by the name. Must not know what a line means.
+Owns: opening plain, gzip and zstd files and standard input, cutting them into lines, and refusing what has no
+lines in UTF-8. Told by the first bytes, not by the name. Must not know what a line means.
 """
 
 from __future__ import annotations
@@ -25,10 +25,19 @@ PIECE_BYTES = 256 * 1024
 PACKED_BYTES = 1024
 # The rest of a longer line is left out: no log line is read by a person beyond this.
 LINE_BYTES_MAX = 256 * 1024
+# Without a line end in so much, what is read is no text: a device, or a disk image.
+LINE_BYTES_READ_MAX = 1024 * 1024 * 1024
 # What reading raises when the medium or the packed data is at fault.
 UNREADABLE = (EOFError, zlib.error, zstandard.ZstdError, OSError)
 _GZIP = b"\x1f\x8b"
 _ZSTD = b"\x28\xb5\x2f\xfd"
+# Byte order marks; that of UTF-32 begins as that of UTF-16 does.
+_WIDE = {
+    b"\xff\xfe\0\0": "UTF-32",
+    b"\0\0\xfe\xff": "UTF-32",
+    b"\xff\xfe": "UTF-16",
+    b"\xfe\xff": "UTF-16",
+}
 
 
 class LogFile:
@@ -37,7 +46,18 @@ class LogFile:
     def __init__(self, name: str) -> None:
         self.name = name
         self._raw, self.size = _open(name)
-        self.unpacked = self._unpack()
+        self._open_bytes = 0  # since the last line end
+        self._has_lines = False
+        self._returns = 0
+        try:
+            self.unpacked = self._unpack()
+            self._refuse_wide()
+        except UNREADABLE as error:
+            self.__exit__()
+            raise InputError(f"{name} cannot be read: {_reason(error)}") from error
+        except InputError:
+            self.__exit__()
+            raise
 
     def __enter__(self) -> LogFile:
         return self
@@ -72,10 +92,19 @@ class LogFile:
                     yield line.rstrip(b"\r")[:LINE_BYTES_MAX]
                 if len(rest) > LINE_BYTES_MAX:
                     rest = rest[:LINE_BYTES_MAX]
+            self._refuse_returns()
         except UNREADABLE as error:
             raise InputError(f"{self.name} cannot be read: {error}") from error
         if rest:
             yield rest.rstrip(b"\r")
+
+    def read(self, size: int) -> bytes:
+        """So many unpacked bytes, fewer at the end, none behind it."""
+        piece = self.unpacked.read(size)
+        self._watch(piece)
+        if not piece:
+            self._refuse_returns()
+        return piece
 
     def pieces(self, pause_s: float | None = None) -> Iterator[bytes | None]:
         """What is unpacked, up to the present end. With `pause_s` as in `lines`."""
@@ -83,21 +112,50 @@ class LogFile:
         # What peeking took is in the buffer, where select does not see it; every later read leaves it empty.
         piece = self.unpacked.read1(PIECE_BYTES)
         while piece:
+            self._watch(piece)
             yield piece
             while watch and not select.select([self._raw], [], [], pause_s)[0]:
                 yield None
             piece = self.unpacked.read1(PIECE_BYTES)
 
     def _unpack(self) -> io.BufferedReader:
-        try:
-            begin = self._raw.peek(4)[:4]
-        except OSError as error:
-            raise InputError(f"{self.name} cannot be read: {error.strerror}") from error
+        begin = self._raw.peek(4)[:4]
         if begin.startswith(_GZIP):
             return cast(io.BufferedReader, gzip.GzipFile(fileobj=self._raw))
         if begin == _ZSTD:
             return io.BufferedReader(_Unzstd(self._raw), PIECE_BYTES)
         return self._raw
+
+    def _refuse_wide(self) -> None:
+        begin = self.unpacked.peek(4)
+        form = next((form for mark, form in _WIDE.items() if begin.startswith(mark)), None)
+        if form is not None:
+            raise InputError(
+                f"{self.name} is in {form}; Driftlock reads UTF-8.",
+                hint=f"Convert it first: iconv -f {form} -t UTF-8",
+            )
+
+    def _watch(self, piece: bytes) -> None:
+        """Looks for line ends; refuses what goes on and on without."""
+        last = piece.rfind(b"\n")
+        if last >= 0:
+            self._has_lines, self._open_bytes = True, len(piece) - last - 1
+            return
+        self._open_bytes += len(piece)
+        self._returns += piece.count(b"\r")
+        if self._open_bytes > LINE_BYTES_READ_MAX:
+            size = f"{LINE_BYTES_READ_MAX // 1024**2:,} MiB"
+            raise InputError(f"{self.name} has no line end in {size}, so it is no text.")
+        if self._open_bytes > LINE_BYTES_MAX:
+            self._refuse_returns()
+
+    def _refuse_returns(self) -> None:
+        """A file with carriage returns in the place of line ends would be one line."""
+        if not self._has_lines and self._returns > 1:
+            raise InputError(
+                f"{self.name} ends its lines by carriage returns alone (CR); Driftlock reads LF and CR LF.",
+                hint="Convert it first: tr '\\r' '\\n'",
+            )
 
 
 class _Unzstd(io.RawIOBase):
@@ -134,6 +192,10 @@ class _Unzstd(io.RawIOBase):
         self._begun = True
         self._ready = memoryview(self._frame.decompress(piece))
         return True
+
+
+def _reason(error: Exception) -> str:
+    return (isinstance(error, OSError) and error.strerror) or str(error)
 
 
 def _open(name: str) -> tuple[io.BufferedReader, int | None]:

@@ -43,7 +43,7 @@ class Scored:
 def chunks(file: LogFile) -> Iterator[bytes]:
     """The file in pieces of whole lines; a line beyond the limit is cut."""
     rest = b""
-    while piece := file.unpacked.read(CHUNK_BYTES):
+    while piece := file.read(CHUNK_BYTES):
         head, newline, tail = piece.rpartition(b"\n")
         if newline:
             yield rest + head + newline

@@ -441,8 +441,8 @@ def test_wrong_use_is_told_in_a_sentence(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "content",
-    [b"", b"\n\n\n", b"\xff\xfe\x00" * 5_000, b"x" * 1_000_000],
-    ids=["empty", "blank", "binary", "long"],
+    [b"", b"\n\n\n", b"\x00\xff\xfe" * 5_000, b"x" * 1_000_000, b"10 %\r100 %\rdone\n", b"one\r"],
+    ids=["empty", "blank", "binary", "long", "returns", "return"],
 )
 def test_odd_files_are_no_crash(content: bytes, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     log = tmp_path / "odd.log"
