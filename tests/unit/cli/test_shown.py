@@ -7,6 +7,8 @@ import json
 import os
 import random
 import sys
+import uuid
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +18,12 @@ from hypothesis import strategies as st
 
 from driftlock.cli.detect import FOUND_EXIT_CODE, detect
 from driftlock.cli.findings import cut_key
+from driftlock.cli.keys import show_keys
 from driftlock.cli.main import main
 from driftlock.cli.score import score
 from driftlock.cli.shown import plain, plain_json, plain_lines
 from driftlock.core.log_settings import SESSION_KEY_BYTES_MAX
+from driftlock.storage.keys import KeyRow
 
 EVIL = "\x1b]0;evil\x07\x9b31m\u202e\udcff"  # the last is a byte that is no UTF-8
 
@@ -89,6 +93,15 @@ def test_scores_name_units_as_they_matched_but_never_steer_a_terminal(
     score(str(log), session=r"job=(\S+)", format=form)
     assert "evil49" in terminal.getvalue()
     assert not steers(terminal.getvalue())
+
+
+def test_the_name_of_a_key_writes_nothing_to_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    now = datetime(2026, 3, 1, tzinfo=UTC)
+    name = f"ci[/bold][red]{EVIL}"
+    show_keys([KeyRow(uuid.UUID(int=1), "t", name, "dl_x", "viewer", [], None, now, None, None, None)])
+    out = capsys.readouterr().out
+    assert "ci[/bold][red]" in out
+    assert not steers(out)
 
 
 def test_a_fault_writes_nothing_to_the_terminal(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
