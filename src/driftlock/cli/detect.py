@@ -192,6 +192,7 @@ def _progress(console: Console) -> Progress:
         TextColumn("{task.fields[speed]:,.0f} lines/s"),
         console=console,
         transient=True,
+        disable=not console.is_terminal,
     )
 
 

@@ -27,6 +27,8 @@ PACKED_BYTES = 1024
 LINE_BYTES_MAX = 256 * 1024
 # Without a line end in so much, what is read is no text: a device, or a disk image.
 LINE_BYTES_READ_MAX = 1024 * 1024 * 1024
+# So many carriage returns and at most one line end are lines that end otherwise; fewer, a bar of progress.
+RETURNS_MIN = 8
 # What reading raises when the medium or the packed data is at fault.
 UNREADABLE = (EOFError, zlib.error, zstandard.ZstdError, OSError)
 _GZIP = b"\x1f\x8b"
@@ -47,7 +49,7 @@ class LogFile:
         self.name = name
         self._raw, self.size = _open(name)
         self._open_bytes = 0  # since the last line end
-        self._has_lines = False
+        self._line_ends = 0  # counted no further than 2
         self._returns = 0
         try:
             self.unpacked = self._unpack()
@@ -137,12 +139,14 @@ class LogFile:
 
     def _watch(self, piece: bytes) -> None:
         """Looks for line ends; refuses what goes on and on without."""
+        if self._line_ends < 2:
+            self._line_ends += piece.count(b"\n")
+            self._returns += piece.count(b"\r")
         last = piece.rfind(b"\n")
         if last >= 0:
-            self._has_lines, self._open_bytes = True, len(piece) - last - 1
+            self._open_bytes = len(piece) - last - 1
             return
         self._open_bytes += len(piece)
-        self._returns += piece.count(b"\r")
         if self._open_bytes > LINE_BYTES_READ_MAX:
             size = f"{LINE_BYTES_READ_MAX // 1024**2:,} MiB"
             raise InputError(f"{self.name} has no line end in {size}, so it is no text.")
@@ -150,8 +154,8 @@ class LogFile:
             self._refuse_returns()
 
     def _refuse_returns(self) -> None:
-        """A file with carriage returns in the place of line ends would be one line."""
-        if not self._has_lines and self._returns > 1:
+        """A file with carriage returns in the place of line ends would be one line, or two."""
+        if self._line_ends < 2 and self._returns >= RETURNS_MIN:
             raise InputError(
                 f"{self.name} ends its lines by carriage returns alone (CR); Driftlock reads LF and CR LF.",
                 hint="Convert it first: tr '\\r' '\\n'",

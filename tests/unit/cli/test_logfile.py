@@ -61,10 +61,13 @@ def test_packed_wide_text_and_a_wide_series_are_refused_too(
         read(str(log))
 
 
+@pytest.mark.parametrize("end", ["", "\r", "\n"], ids=["none", "return", "line-feed"])
 @pytest.mark.parametrize("read", READERS)
-def test_lines_that_end_by_carriage_returns_alone_are_refused(read: Command, tmp_path: Path) -> None:
+def test_lines_that_end_by_carriage_returns_alone_are_refused(
+    read: Command, end: str, tmp_path: Path
+) -> None:
     log = tmp_path / "old.log"
-    log.write_text("\r".join(LINES[:10]), newline="")
+    log.write_text("\r".join(LINES[:10]) + end, newline="")
     with pytest.raises(InputError, match="carriage returns alone") as fault:
         read(str(log))
     assert str(fault.value.hint).endswith(r"tr '\r' '\n'")

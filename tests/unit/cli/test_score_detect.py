@@ -268,7 +268,8 @@ def test_detect_tells_the_fault_its_place_and_why(tmp_path: Path, capsys: pytest
     assert run_detect(str(log), format="json") == FOUND_EXIT_CODE
     out, err = capsys.readouterr()
     rows = json_rows(out)
-    assert "5,000 lines" in err
+    assert err.startswith(f"{log}: 5,000 lines in ")
+    assert len(err.splitlines()) == 1
     assert len(rows) <= 3
     (fault,) = [row for row in rows if "remounting" in row["explanation"]]
     assert fault["first_line"] <= 4_001 <= fault["last_line"]
