@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Annotated, Literal
 
 from cyclopts import Parameter
@@ -15,14 +15,17 @@ from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn
 from driftlock.cli.findings import Found, as_json, ranked, show
 from driftlock.cli.follow import follow as follow_log
 from driftlock.cli.logfile import LogFile
+from driftlock.cli.main import tell
 from driftlock.cli.score import block_settings
 from driftlock.cli.series_file import is_series, series_findings
 from driftlock.cli.shown import plain
 from driftlock.cli.summary import log_summary, series_summary
-from driftlock.cli.units import score_blocks, score_sessions
+from driftlock.cli.units import Progress as ToldProgress
+from driftlock.cli.units import Scored, score_blocks, score_sessions
 from driftlock.core.log_settings import LogSettings
 from driftlock.core.profiles import chosen
-from driftlock.errors import UsageError
+from driftlock.core.verdict import Verdict
+from driftlock.errors import InputError, UsageError
 from driftlock.signals.masking import Masking
 from driftlock.signals.textlog import check_pattern
 
@@ -60,7 +63,11 @@ def detect(
     hop: Annotated[int, _own("Lines from window to window.", validator=Number(gte=1))] = 25,
     mask: Annotated[
         tuple[str, ...],
-        _own("NAME=REGEX: what matches reads `<NAME>`, before all other masking. Repeatable.", negative=()),
+        _own(
+            "NAME=REGEX: what matches reads `<NAME>`, before all other masking. Repeatable.",
+            negative=(),
+            show_default=False,
+        ),
     ] = (),
     profile: Annotated[
         ProfileGiven | None,
@@ -79,7 +86,10 @@ def detect(
     ] = None,
     limit: Annotated[int, _own("The most anomalies to show.", validator=Number(gte=1))] = 20,
     follow: Annotated[
-        bool, _own("Read on as the file grows and show each anomaly as it is found.", negative=())
+        bool,
+        _own(
+            "Read on as the file grows and show each anomaly as it is found.", negative=(), show_default=False
+        ),
     ] = False,
     format: Annotated[Literal["pretty", "json"], _own("For people, or one JSON object a line.")] = "pretty",  # noqa: A002
 ) -> None:
@@ -89,7 +99,8 @@ def detect(
     sure (the p-value), the lines and tokens that carry the surprise, and why. Needs no server, no labels and
     no settings; if lines name a request, trace or job, give --session or --session-key.
 
-    The exit status is 0 when nothing was found, 10 when something was, else that of a fault (2 and more).
+    The exit status is 0 when nothing was found, 10 when something was, else that of a fault (2 and more). Of
+    several files, those that cannot be read are told and passed over; the exit status is that of the fault.
     """
     if not files:
         raise UsageError("No file is given.", hint="Name log files, or - for standard input.")
@@ -99,12 +110,13 @@ def detect(
     settings = _alerting(block_settings(baseline=baseline, window=window, hop=hop), profile, alert_budget)
     masking = Masking.of(mask=mask)
     if follow:
-        count = follow_log(files[0], settings, pattern, masking, format)
+        status = FOUND_EXIT_CODE if follow_log(files[0], settings, pattern, masking, format) else 0
     else:
         series_p = None if profile is None else settings.p_value_threshold
-        count = _detect_all(files, settings, series_p, pattern, masking, baseline_fraction, format, limit)
+        reading = _Reading(settings, series_p, pattern, masking, baseline_fraction)
+        status = _detect_all(files, reading, format, limit)
     sys.stdout.flush()
-    raise SystemExit(FOUND_EXIT_CODE if count else 0)
+    raise SystemExit(status)
 
 
 def _alerting(settings: LogSettings, profile: ProfileGiven | None, budget: float | None) -> LogSettings:
@@ -126,50 +138,66 @@ def _pattern(session: str | None, session_key: str | None) -> str | None:
     return rf"""(?:^|[\s,{{;"'])["']?{name}["']?\s*[=:]\s*["']?([^\s"',;}}]+)"""
 
 
-def _detect_all(
-    files: tuple[str, ...],
-    settings: LogSettings,
-    series_p: float | None,
-    pattern: str | None,
-    masking: Masking,
-    baseline_fraction: float,
-    form: str,
-    limit: int,
-) -> int:
-    """Reads all files, shows the strangest units; returns how many anomalies there are."""
-    errors = Console(stderr=True)
-    found: list[Found] = []
-    for name in files:
-        if pattern is None and is_series(name):
-            series = series_findings(name, series_p)
-            found += [Found(name, verdict) for verdict in series.alarms]
+@dataclass(frozen=True, slots=True)
+class _Reading:
+    """How files are read and judged; `series_p` is the greatest p-value of an alarm in a series."""
+
+    settings: LogSettings
+    series_p: float | None
+    pattern: str | None
+    masking: Masking
+    baseline_fraction: float
+
+    def alarms(self, name: str, errors: Console) -> list[Verdict]:
+        """What alarms in a file; says how much of it was judged."""
+        if self.pattern is None and is_series(name):
+            series = series_findings(name, self.series_p)
             _say(errors, series_summary(name, series))
-            continue
+            return series.alarms
+        begun = time.monotonic()
         with LogFile(name) as file, _progress(errors) as progress:
             task = progress.add_task(plain(name), total=file.size, lines=0, speed=0.0)
-            begun = time.monotonic()
 
             def told(lines: int, position: int) -> None:
-                speed = lines / max(time.monotonic() - begun, 1e-9)  # noqa: B023
-                progress.update(task, completed=position, lines=lines, speed=speed)  # noqa: B023
+                speed = lines / max(time.monotonic() - begun, 1e-9)
+                progress.update(task, completed=position, lines=lines, speed=speed)
 
-            if pattern is None:
-                scored = score_blocks(file, settings, told, masking=masking)
-            else:
-                scored = score_sessions(
-                    file,
-                    settings,
-                    told,
-                    pattern=pattern,
-                    baseline_fraction=baseline_fraction,
-                    masking=masking,
-                )
-            seconds = time.monotonic() - begun
+            scored = self._scored(file, told)
         alarms = [verdict for verdict in scored.verdicts if verdict.alarm]
-        found += [Found(name, verdict) for verdict in alarms]
-        _say(errors, log_summary(name, scored, len(alarms), seconds))
+        _say(errors, log_summary(name, scored, len(alarms), time.monotonic() - begun))
+        return alarms
+
+    def _scored(self, file: LogFile, told: ToldProgress) -> Scored:
+        if self.pattern is None:
+            return score_blocks(file, self.settings, told, masking=self.masking)
+        return score_sessions(
+            file,
+            self.settings,
+            told,
+            pattern=self.pattern,
+            baseline_fraction=self.baseline_fraction,
+            masking=self.masking,
+        )
+
+
+def _detect_all(files: tuple[str, ...], reading: _Reading, form: str, limit: int) -> int:
+    """Reads all files, shows the strangest units; returns the exit status.
+
+    Of several files, one that cannot be read is told and passed over.
+    """
+    errors = Console(stderr=True)
+    found: list[Found] = []
+    status = 0
+    for name in files:
+        try:
+            found += [Found(name, verdict) for verdict in reading.alarms(name, errors)]
+        except InputError as fault:
+            if len(files) == 1:
+                raise
+            tell(fault)
+            status = fault.exit_code
     _print_ranked(ranked(found), form, limit, many_files=len(files) > 1)
-    return len(found)
+    return status or (FOUND_EXIT_CODE if found else 0)
 
 
 def _print_ranked(found: list[Found], form: str, limit: int, *, many_files: bool) -> None:

@@ -38,7 +38,7 @@ def create(
     role: Annotated[Literal["viewer", "analyst", "admin"], _own("What the key may do.")] = "viewer",
     scope: Annotated[
         tuple[Literal["write:anomalies"], ...],
-        _own("A right beside the role: write:anomalies.", negative=()),
+        _own("A right beside the role: write:anomalies.", negative=(), show_default=False),
     ] = (),
     expires_days: Annotated[
         float | None, _own("Days until it expires. Without it: never.", validator=Number(gt=0))

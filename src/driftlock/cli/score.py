@@ -53,7 +53,11 @@ def score(
     hop: Annotated[int, _own("Lines from window to window.", validator=Number(gte=1))] = 25,
     mask: Annotated[
         tuple[str, ...],
-        _own("NAME=REGEX: what matches reads `<NAME>`, before all other masking. Repeatable.", negative=()),
+        _own(
+            "NAME=REGEX: what matches reads `<NAME>`, before all other masking. Repeatable.",
+            negative=(),
+            show_default=False,
+        ),
     ] = (),
     format: Annotated[  # noqa: A002
         Format | None, _own("Default: json for logs, csv for a series.")

@@ -76,7 +76,7 @@ def send(
         _own("The time of a line: when it is received, or as the line itself tells."),
     ] = "received",
     attribute: Annotated[
-        tuple[str, ...], _own("A further resource attribute, NAME=VALUE.", negative=())
+        tuple[str, ...], _own("A further resource attribute, NAME=VALUE.", negative=(), show_default=False)
     ] = (),
     patience: Annotated[
         float, _own("Seconds to go on trying when Driftlock is away.", validator=Number(gte=0, lte=540))

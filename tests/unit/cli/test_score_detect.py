@@ -453,6 +453,26 @@ def test_odd_files_are_no_crash(content: bytes, tmp_path: Path, capsys: pytest.C
     assert run_detect(str(log)) == 0
 
 
+def test_one_file_of_several_that_cannot_be_read_is_passed_over(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    log, none, wide = tmp_path / "web.log", tmp_path / "none.log", tmp_path / "wide.log"
+    log.write_text(block_log(6, 5_000, fault_at=4_000))
+    wide.write_text("a\n", encoding="utf-16")
+    assert run_detect(str(none), str(log), str(wide), str(tmp_path), format="json") == InputError.exit_code
+    out, err = capsys.readouterr()
+    assert {row["file"] for row in json_rows(out)} == {str(log)}
+    for told in (
+        "none.log cannot be opened",
+        "web.log: 5,000 lines",
+        "wide.log is in UTF-16",
+        "Is a directory",
+    ):
+        assert told in err
+    with pytest.raises(UsageError):
+        detect(str(log), str(none), session="(")
+
+
 def test_moments() -> None:
     assert moment(0) == ""
     assert moment(1_772_323_200_000_000_000) == "2026-03-01T00:00:00Z"
