@@ -17,6 +17,7 @@ from rich.console import Console
 from driftlock.cli.findings import Found, as_json, show
 from driftlock.cli.logfile import LINE_BYTES_MAX, UNREADABLE, LogFile
 from driftlock.cli.shown import plain
+from driftlock.cli.summary import followed_state, followed_summary
 from driftlock.cli.units import add_lines
 from driftlock.core.log_settings import LogSettings
 from driftlock.core.log_stream import LogStream
@@ -41,7 +42,7 @@ def follow(name: str, settings: LogSettings, pattern: str | None, masking: Maski
     def told(sentence: str) -> None:
         errors.print(plain(sentence), markup=False, highlight=False, soft_wrap=True)
 
-    judge = _Judge(name, settings, pattern, masking, form)
+    judge = Judge(name, settings, pattern, masking, form, told)
     with GrowingLog(name, told) as log:
         try:
             for chunk in log.chunks():
@@ -150,11 +151,20 @@ class GrowingLog:
         return True
 
 
-class _Judge:
-    """Feeds chunks of lines to a stream, and shows its alarms. Lines count from 1, on through rotations."""
+class Judge:
+    """Feeds chunks of lines to a stream, and shows its alarms. Lines count from 1, on through rotations.
+
+    `tell` gets a sentence when the input pauses and what can be judged is not what it was, and at the end.
+    """
 
     def __init__(
-        self, name: str, settings: LogSettings, pattern: str | None, masking: Masking, form: str
+        self,
+        name: str,
+        settings: LogSettings,
+        pattern: str | None,
+        masking: Masking,
+        form: str,
+        tell: Callable[[str], None],
     ) -> None:
         if pattern is not None:
             settings = LogSettings(
@@ -164,6 +174,10 @@ class _Judge:
                 alert_budget=settings.alert_budget,
             )
         self._name = name
+        self._settings = settings
+        self._tell = tell
+        self._phase_told = ""
+        self._judged = 0
         self._stream = LogStream(settings)
         self._pattern = pattern
         self._masking = masking
@@ -177,6 +191,7 @@ class _Judge:
         now_ns = time.time_ns()
         if not chunk:
             self._show(self._stream.tick(now_ns))
+            self._tell_phase()
             return
         batch = text_batch(chunk, masking=self._masking)
         keys = self._keys(chunk)
@@ -187,7 +202,14 @@ class _Judge:
     def finish(self) -> int:
         """Judges what is open; returns how many alarms there were."""
         self._show(self._stream.flush(time.time_ns()))
+        self._tell(followed_summary(self._name, self._lines, self._judged, self._alarms))
         return self._alarms
+
+    def _tell_phase(self) -> None:
+        warm_up = self._stream.warm_up
+        if warm_up.phase != self._phase_told:
+            self._phase_told = warm_up.phase
+            self._tell(followed_state(self._name, warm_up, self._settings, self._lines))
 
     def _keys(self, chunk: bytes) -> Sequence[bytes] | None:
         if self._pattern is None:
@@ -198,6 +220,7 @@ class _Judge:
         return [shown[key] for key in found]
 
     def _show(self, verdicts: Sequence[Verdict]) -> None:
+        self._judged += len(verdicts)
         alarms = [Found(self._name, verdict) for verdict in verdicts if verdict.alarm]
         self._alarms += len(alarms)
         for one in alarms:

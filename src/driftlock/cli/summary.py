@@ -10,6 +10,7 @@ from dataclasses import replace
 from driftlock.cli.series_file import SeriesFound
 from driftlock.cli.units import Scored
 from driftlock.core.log_settings import UNITS_BEFORE_VERDICT_MIN, LogSettings
+from driftlock.core.verdict import WarmUp
 
 LINES_JUDGED_MIN = 2 * (UNITS_BEFORE_VERDICT_MIN + 1)
 """With windows of two lines and a hop of one, half of so many lines are learned, and half are judged."""
@@ -32,6 +33,27 @@ def log_summary(name: str, scored: Scored, alarms: int, seconds: float) -> str:
     if scored.stream.overflowed:
         said += f" {_count(scored.stream.overflowed, 'line')} found no room among the templates."
     return said
+
+
+def followed_state(name: str, warm_up: WarmUp, settings: LogSettings, lines: int) -> str:
+    """Where the judging of a log that grows stands."""
+    said = f"{name}: {_count(lines, 'line')} read, "
+    session = settings.mode == "session"
+    units = "session" if session else "unit"
+    if warm_up.phase == "ready":
+        return said + f"{_count(warm_up.units_seen, units)} known; judging what comes."
+    seen = f"{'at most ' if session else ''}{_count(warm_up.units_needed, units)}"
+    if warm_up.phase == "learning":
+        return said + f"{warm_up.units_seen:,} of {seen} learned; nothing is judged before."
+    return (
+        said + f"{_count(warm_up.units_seen, units)} known; from {settings.units_to_reach_threshold:,} on "
+        f"p ≤ {settings.p_value_threshold:g} can be reached."
+    )
+
+
+def followed_summary(name: str, lines: int, judged: int, alarms: int) -> str:
+    """What was done when following has ended."""
+    return f"{name}: {_count(lines, 'line')} read, {_count(judged, 'unit')} judged, {_anomalies(alarms)}."
 
 
 def series_summary(name: str, series: SeriesFound) -> str:

@@ -12,8 +12,10 @@ from typing import Any
 import pytest
 
 from driftlock.cli.detect import FOUND_EXIT_CODE, detect
-from driftlock.cli.follow import BATCH_LINES, GrowingLog
+from driftlock.cli.follow import BATCH_LINES, GrowingLog, Judge
 from driftlock.cli.logfile import LINE_BYTES_MAX
+from driftlock.core.log_settings import LogSettings
+from driftlock.signals.masking import DEFAULT_MASKING
 
 
 class Reading:
@@ -158,18 +160,54 @@ def test_a_packed_log_is_read_and_then_the_plain_one_in_its_place(tmp_path: Path
         assert reading.step() == b"plain\n"
 
 
+def calm(begin: int, end: int) -> bytes:
+    return b"".join(
+        b"job=%d GET /item/%d took %d ms\n" % (n // 5, n, n * 37 % 900) for n in range(begin, end)
+    )
+
+
+def test_what_can_be_judged_is_told_when_the_log_pauses() -> None:
+    told: list[str] = []
+    judge = Judge("app.log", LogSettings(p_value_threshold=0.02), None, DEFAULT_MASKING, "json", told.append)
+    for begin, end in ((0, 1), (1, 500), (500, 1_100), (1_100, 3_000)):
+        judge.take(calm(begin, end))
+        judge.take(b"")
+        judge.take(b"")
+    assert judge.finish() == 0
+    assert told == [
+        "app.log: 1 line read, 0 of 41 units learned; nothing is judged before.",
+        "app.log: 1,100 lines read, 44 units known; from 50 on p ≤ 0.02 can be reached.",
+        "app.log: 3,000 lines read, 120 units known; judging what comes.",
+        "app.log: 3,000 lines read, 79 units judged, 0 anomalies.",
+    ]
+
+
+def test_what_can_be_judged_of_sessions_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+    told: list[str] = []
+    judge = Judge("app.log", LogSettings(), r"job=(\d+)", DEFAULT_MASKING, "pretty", told.append)
+    judge.take(calm(0, 10))
+    judge.take(b"")
+    judge.take(calm(10, 6_000))
+    judge.take(b"job=9999 PANIC disk on fire\n")
+    assert judge.finish() == 1
+    assert "PANIC" in capsys.readouterr().out
+    assert told[0] == "app.log: 10 lines read, 0 of at most 200 sessions learned; nothing is judged before."
+    assert told[1].startswith("app.log: 6,001 lines read, ")
+    assert told[1].endswith(" judged, 1 anomaly.")
+
+
 @pytest.mark.parametrize("form", ["json", "pretty"])
 def test_a_named_pipe_is_followed_to_its_end(
     form: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     pipe = tmp_path / "pipe"
     os.mkfifo(pipe)
-    calm = "".join(f"GET /item/{n} took {n * 37 % 900} ms\n" for n in range(2_000))
+    usual = calm(0, 2_000).decode()
     strange = "PANIC disk on fire\n" * 49 + "PANIC disk on fire"
 
     def write() -> None:
         with pipe.open("w") as file:
-            for piece in (calm[:30_007], calm[30_007:], strange):
+            for piece in (usual[:30_007], usual[30_007:], strange):
                 file.write(piece)
                 file.flush()
 
@@ -181,4 +219,5 @@ def test_a_named_pipe_is_followed_to_its_end(
     assert ended.value.code == FOUND_EXIT_CODE
     out, err = capsys.readouterr()
     assert "PANIC" in out
-    assert err == ""
+    assert err.splitlines()[-1].startswith(f"{pipe}: 2,050 lines read, ")
+    assert err.endswith(" judged, 1 anomaly.\n")
