@@ -48,7 +48,8 @@ def follow(name: str, settings: LogSettings, pattern: str | None, masking: Maski
             for chunk in log.chunks():
                 judge.take(chunk)
         except KeyboardInterrupt:
-            pass
+            if judge.busy:  # the stream may have taken the lines in part: nothing more can be judged
+                return judge.finish(flush=False)
         judge.take(log.remainder())
     return judge.finish()
 
@@ -178,6 +179,8 @@ class Judge:
         self._tell = tell
         self._phase_told = ""
         self._judged = 0
+        self.busy = False
+        """Whether lines are being taken: interrupted then, the stream has taken some of them in part."""
         self._stream = LogStream(settings)
         self._pattern = pattern
         self._masking = masking
@@ -188,6 +191,11 @@ class Judge:
 
     def take(self, chunk: bytes) -> None:
         """Whole lines; none when only time has passed."""
+        self.busy = True
+        self._take(chunk)
+        self.busy = False
+
+    def _take(self, chunk: bytes) -> None:
         now_ns = time.time_ns()
         if not chunk:
             self._show(self._stream.tick(now_ns))
@@ -199,9 +207,10 @@ class Judge:
         self._show(add_lines(self._stream, batch, first_line=first, now_ns=now_ns, sessions=keys))
         self._lines += len(batch)
 
-    def finish(self) -> int:
-        """Judges what is open; returns how many alarms there were."""
-        self._show(self._stream.flush(time.time_ns()))
+    def finish(self, *, flush: bool = True) -> int:
+        """Judges what is open, unless `flush` is false; returns how many alarms there were."""
+        if flush:
+            self._show(self._stream.flush(time.time_ns()))
         self._tell(followed_summary(self._name, self._lines, self._judged, self._alarms))
         return self._alarms
 

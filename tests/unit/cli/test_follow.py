@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import os
+import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -221,3 +222,18 @@ def test_a_named_pipe_is_followed_to_its_end(
     assert "PANIC" in out
     assert err.splitlines()[-1].startswith(f"{pipe}: 2,050 lines read, ")
     assert err.endswith(" judged, 1 anomaly.\n")
+
+
+def test_an_interruption_within_lines_ends_without_judging_more(
+    path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path.write_bytes(calm(0, 2_000) + b"PANIC disk on fire\n" * 50 + calm(0, 100))
+
+    def interrupted(text: str) -> int:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(sys.stdout, "write", interrupted)
+    with pytest.raises(SystemExit) as ended:
+        detect(str(path), follow=True, format="json")
+    assert ended.value.code == FOUND_EXIT_CODE
+    assert capsys.readouterr().err.endswith(", 1 anomaly.\n")
