@@ -15,7 +15,7 @@ from driftlock.core.series_time import times_in_ns
 from driftlock.core.verdict import Verdict, WarmUp
 from driftlock.errors import InputError
 from driftlock.library.series import SeriesDetector
-from driftlock.signals.csv_series import read_series, series_separator
+from driftlock.signals.csv_series import CsvSeries, read_series, series_separator
 
 HEADER_BYTES = 64
 
@@ -39,44 +39,45 @@ def is_series(name: str) -> bool:
 
 def scored_series(name: str) -> tuple[list[str], npt.NDArray[np.float64], npt.NDArray[np.float64]]:
     """Timestamps, values (NaN in gaps) and anomaly scores of a series file."""
-    timestamps, time_ns, values = _read(name)
-    return timestamps, values, score_series(time_ns, values)
+    series, time_ns = _read(name)
+    return series.timestamps, series.values, score_series(time_ns, series.values)
 
 
 def series_findings(name: str, p_value_threshold: float | None = None) -> SeriesFound:
-    """The alarms of a series file as verdicts, by default at the detector's own threshold; positions are its
-    rows, from 1."""
-    timestamps, time_ns, values = _read(name)
+    """The alarms of a series file as verdicts, by default at the detector's own threshold; positions are
+    lines of the file."""
+    series, time_ns = _read(name)
     detector = SeriesDetector()
     if p_value_threshold is not None:
         detector = SeriesDetector(p_value_threshold=p_value_threshold)
-    columns = detector.score(values, time_ns)
+    columns = detector.score(series.values, time_ns)
     alarms = [
         point_verdict(
             columns,
             row,
-            key=timestamps[row],
+            key=series.timestamps[row],
             name=Path(name).name,
-            position=row + 1,
+            position=int(series.lines[row]),
             time_ns=int(time_ns[row]),
-            reading=float(values[row]),
+            reading=float(series.values[row]),
         )
         for row in np.flatnonzero(columns.alarm).tolist()
     ]
     return SeriesFound(
         alarms,
-        len(values),
-        int(np.isnan(values).sum()),
+        len(series.values),
+        int(np.isnan(series.values).sum()),
         int((columns.status == SCORED).sum()),
         detector.settings.p_value_threshold,
         detector.warm_up(),
     )
 
 
-def _read(name: str) -> tuple[list[str], npt.NDArray[np.int64], npt.NDArray[np.float64]]:
-    timestamps, values = read_series(Path(name), _separator(name) or ",")
+def _read(name: str) -> tuple[CsvSeries, npt.NDArray[np.int64]]:
+    """The rows of a file, and their times in nanoseconds."""
+    series = read_series(Path(name), _separator(name) or ",")
     try:
-        return timestamps, times_in_ns(timestamps), values
+        return series, times_in_ns(series.timestamps)
     except InputError as error:
         raise InputError(f"{name}, {error.message}", hint=error.hint) from error
 

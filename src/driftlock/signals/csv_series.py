@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -29,14 +30,22 @@ def series_separator(begin: bytes) -> str | None:
     return found[1].decode() if found else None
 
 
-def read_series(path: Path, separator: str = ",") -> tuple[list[str], npt.NDArray[np.float64]]:
+class CsvSeries(NamedTuple):
+    """The rows of a series: texts, numbers (NaN in gaps), and lines of the file from 1."""
+
+    timestamps: list[str]
+    values: npt.NDArray[np.float64]
+    lines: npt.NDArray[np.int64]
+
+
+def read_series(path: Path, separator: str = ",") -> CsvSeries:
     """The columns `timestamp` and `value` (else the first two) of a CSV file, also gzip or zstd.
 
-    A gap is NaN; lines without any cell are left out. Raises `InputError`, with the line of the first cell
+    Lines without any cell are left out. Raises `InputError`, with the line of the first cell
     that is neither a gap nor a finite number.
     """
     times, cells = _columns(path, separator)
-    lines = np.arange(2, len(cells) + 2)
+    lines = np.arange(2, len(cells) + 2, dtype=np.int64)
     filled = (times.is_not_null() | cells.is_not_null()).to_numpy()
     times, cells, lines = times.filter(filled), cells.filter(filled), lines[filled]
     texts = cells.fill_null("").str.strip_chars()
@@ -50,7 +59,7 @@ def read_series(path: Path, separator: str = ",") -> tuple[list[str], npt.NDArra
             f"{path}, line {lines[row]}: {cell!r} is not a finite number",
             hint="Numbers are read with a decimal point, not a comma." if comma else None,
         )
-    return times.fill_null("").to_list(), values.fill_null(np.nan).to_numpy()
+    return CsvSeries(times.fill_null("").to_list(), values.fill_null(np.nan).to_numpy(), lines)
 
 
 def _columns(path: Path, separator: str) -> tuple[pl.Series, pl.Series]:

@@ -211,7 +211,8 @@ def test_gaps_of_a_series_are_skipped_and_told(series: Path, capsys: pytest.Capt
     series.write_text("\n".join(lines))
     assert run_detect(str(series), format="json") == FOUND_EXIT_CODE
     out, err = capsys.readouterr()
-    assert "2026-03-01 05:00:00" in [row["unit"] for row in json_rows(out)]
+    (alarm,) = [row for row in json_rows(out) if row["unit"] == "2026-03-01 05:00:00"]
+    assert lines[alarm["first_line"] - 1].startswith("2026-03-01 05:00:00")
     assert ": 400 points, 269 judged by those before them, " in err
     assert "3 gaps without a number were skipped." in err
     score(str(series), format="json")

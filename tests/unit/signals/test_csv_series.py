@@ -21,7 +21,7 @@ def path(tmp_path: Path) -> Path:
 @pytest.mark.parametrize("pack", [bytes, gzip.compress, zstandard.compress], ids=["plain", "gzip", "zstd"])
 def test_series(path: Path, pack) -> None:  # type: ignore[no-untyped-def]
     path.write_bytes(pack(b"timestamp,value\n2014-07-01 00:00:00,10844\n2014-07-01 00:30:00, 8.5 \n"))
-    times, values = read_series(path)
+    times, values, _ = read_series(path)
     assert times == ["2014-07-01 00:00:00", "2014-07-01 00:30:00"]
     assert values.tolist() == [10844.0, 8.5]
 
@@ -55,7 +55,8 @@ def test_columns_are_separated_as_told(separator: str, path: Path) -> None:
     text = "timestamp,value,host\n2026-01-01,1.5,a\n2026-01-02,2,b\n".replace(",", separator)
     path.write_text(text)
     assert series_separator(text.encode()) == separator
-    times, values = read_series(path, separator)
+    times, values, lines = read_series(path, separator)
+    assert lines.tolist() == [2, 3]
     assert times == ["2026-01-01", "2026-01-02"]
     assert values.tolist() == [1.5, 2.0]
 
@@ -63,7 +64,7 @@ def test_columns_are_separated_as_told(separator: str, path: Path) -> None:
 @pytest.mark.parametrize("gap", GAPS)
 def test_a_cell_without_a_value_is_a_gap(gap: str, path: Path) -> None:
     path.write_text(f"timestamp,value\na,1\nb,{gap}\nc, {gap.upper()} \nd,2\n")
-    times, values = read_series(path)
+    times, values, _ = read_series(path)
     assert times == ["a", "b", "c", "d"]
     assert [math.isnan(value) for value in values] == [False, True, True, False]
 
@@ -74,7 +75,8 @@ def test_empty_lines_are_no_rows(path: Path) -> None:
     path.write_text("timestamp,value\n\n")
     assert len(read_series(path)[0]) == 0
     path.write_text("timestamp,value\na,1\n\nb,2\n\n")
-    assert read_series(path)[0] == ["a", "b"]
+    assert read_series(path).timestamps == ["a", "b"]
+    assert read_series(path).lines.tolist() == [2, 4]
     path.write_text("timestamp,value\na,1\n\nb,x\n")
     with pytest.raises(InputError, match="line 4: 'x'"):
         read_series(path)
