@@ -14,7 +14,7 @@ from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn
 
 from driftlock.cli.findings import Found, as_json, ranked, show
 from driftlock.cli.follow import follow as follow_log
-from driftlock.cli.logfile import LogFile
+from driftlock.cli.logfile import LogFile, refuse_options
 from driftlock.cli.main import tell
 from driftlock.cli.score import block_settings
 from driftlock.cli.series_file import is_series, series_findings
@@ -106,6 +106,7 @@ def detect(
         raise UsageError("No file is given.", hint="Name log files, or - for standard input.")
     if follow and len(files) > 1:
         raise UsageError("Only one file can be followed.")
+    refuse_options(*files)
     pattern = _pattern(session, session_key)
     settings = _alerting(block_settings(baseline=baseline, window=window, hop=hop), profile, alert_budget)
     masking = Masking.of(mask=mask)
@@ -113,7 +114,8 @@ def detect(
         status = FOUND_EXIT_CODE if follow_log(files[0], settings, pattern, masking, format) else 0
     else:
         series_p = None if profile is None else settings.p_value_threshold
-        reading = _Reading(settings, series_p, pattern, masking, baseline_fraction)
+        wanted = None if session_key is None else f"a field {session_key!r}"
+        reading = _Reading(settings, series_p, pattern, wanted, masking, baseline_fraction)
         status = _detect_all(files, reading, format, limit)
     sys.stdout.flush()
     raise SystemExit(status)
@@ -134,7 +136,9 @@ def _pattern(session: str | None, session_key: str | None) -> str | None:
         if session is not None:
             check_pattern(session)
         return session
-    name = "".join(c if c.isalnum() or c == "_" else f"\\{c}" for c in session_key)
+    if not session_key:
+        raise UsageError("--session-key needs the name of a field.")
+    name = "".join(c if c.isalnum() or c == "_" else rf"\x{{{ord(c):x}}}" for c in session_key)
     return rf"""(?:^|[\s,{{;"'])["']?{name}["']?\s*[=:]\s*["']?([^\s"',;}}]+)"""
 
 
@@ -145,6 +149,7 @@ class _Reading:
     settings: LogSettings
     series_p: float | None
     pattern: str | None
+    wanted: str | None
     masking: Masking
     baseline_fraction: float
 
@@ -177,6 +182,7 @@ class _Reading:
             pattern=self.pattern,
             baseline_fraction=self.baseline_fraction,
             masking=self.masking,
+            wanted=self.wanted,
         )
 
 

@@ -18,7 +18,7 @@ from typing import Any, BinaryIO, cast
 
 import zstandard
 
-from driftlock.errors import InputError
+from driftlock.errors import InputError, UsageError
 
 PIECE_BYTES = 256 * 1024
 # Of zstd, unpacked at one go: small, for four bytes can grow to 128 KiB, and so a piece to 32 MiB.
@@ -40,6 +40,13 @@ _WIDE = {
     b"\xff\xfe": "UTF-16",
     b"\xfe\xff": "UTF-16",
 }
+
+
+def refuse_options(*names: str) -> None:
+    """Raise UsageError for the name of a file that looks like an option, unless there is such a file."""
+    for name in names:
+        if name.startswith("-") and name != "-" and not Path(name).exists():
+            raise UsageError(f"Unknown option: {name}.", hint="Add --help to see what there is.")
 
 
 class LogFile:

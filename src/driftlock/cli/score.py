@@ -12,7 +12,7 @@ from typing import Annotated, Literal
 from cyclopts import Parameter
 from cyclopts.validators import Number
 
-from driftlock.cli.logfile import LogFile
+from driftlock.cli.logfile import LogFile, refuse_options
 from driftlock.cli.series_file import is_series, scored_series
 from driftlock.cli.shown import plain
 from driftlock.cli.units import Scored, score_blocks, score_sessions
@@ -69,6 +69,7 @@ def score(
     first_line and last_line (from 1), in order of first appearance; units of the baseline are left out.
     Of a CSV series with the columns timestamp,value, each row comes back with its anomaly_score in [0, 1].
     """
+    refuse_options(file)
     if session is None and is_series(file):
         _write_series(file, format or "csv")
         return

@@ -26,7 +26,7 @@ from rich.progress import BarColumn, Progress, ProgressColumn, SpinnerColumn, Ta
 from rich.text import Text
 from tenacity import RetryCallState, Retrying, retry_if_exception_type
 
-from driftlock.cli.logfile import LogFile
+from driftlock.cli.logfile import LogFile, refuse_options
 from driftlock.cli.shown import plain
 from driftlock.errors import DriftlockError, InputError, TooLargeError, UnavailableError, UsageError
 
@@ -86,6 +86,7 @@ def send(
 
     Empty lines are left out. What was sent is in Driftlock's log once, also when it restarts meanwhile.
     """
+    refuse_options(file)
     resource = _resource(service, attribute)
     console = Console(stderr=True)
     with LogFile(file) as log_file, _Sender(endpoint, patience) as sender, _progress(console) as progress:

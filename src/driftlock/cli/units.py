@@ -150,19 +150,22 @@ def score_sessions(
     baseline_fraction: float,
     masking: Masking = DEFAULT_MASKING,
     tells: bool = True,
+    wanted: str | None = None,
 ) -> Scored:
-    """Verdicts on the complete sessions of a file, the baseline's left out. Positions are line numbers."""
+    """Verdicts on the complete sessions of a file, the baseline's left out. Positions are line numbers.
+
+    `wanted` says what a line needs in order to be of a session, where the pattern is none of the user's.
+    """
     check_pattern(pattern)
     held = _KeyedLines(masking)
     for chunk in readable(file):
         held.take(chunk, pattern)
         progress(held.lines, file.position)
+    wanted = wanted or f"a match of {pattern!r}"
     if not held.keys:
-        raise InputError(f"No line of {file.name} matches {pattern!r}.")
+        raise InputError(f"No line of {file.name} has {wanted}.")
     if len(held.keys) == 1:
-        raise InputError(
-            f"All lines of {file.name} that match {pattern!r} are of one session; there is no other."
-        )
+        raise InputError(f"All lines of {file.name} with {wanted} are of one session; there is no other.")
     baseline = max(ceil(len(held.keys) * baseline_fraction), 2)
     chosen = replace(_for_file(settings, min(baseline, 4_096)), form=masking.version)
     stream = LogStream(chosen, tells=tells)

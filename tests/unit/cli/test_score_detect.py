@@ -406,6 +406,31 @@ def test_names_of_sessions_are_redacted_and_cannot_write_to_the_terminal(
     assert "example.com" not in out
 
 
+def test_a_field_that_no_line_has_is_told_by_its_name(tmp_path: Path) -> None:
+    log = tmp_path / "jobs.log"
+    log.write_text(session_log(8, 50, set()))
+    with pytest.raises(InputError, match=r"No line of .* has a field 'jobs'\.$"):
+        detect(str(log), session_key="jobs")
+    with pytest.raises(InputError, match=r"No line of .* has a match of 'jobs'\.$"):
+        detect(str(log), session="jobs")
+
+
+@pytest.mark.parametrize("field", ["request-id", "a.b", "@<x>", "größe", "a b\\", "^$[]{}"])
+def test_the_name_of_a_field_is_no_pattern(
+    field: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    log = tmp_path / "jobs.log"
+    log.write_text(session_log(8, 500, {300}).replace("job=", f"{field}="))
+    assert run_detect(str(log), session_key=field, format="json") == FOUND_EXIT_CODE
+    assert json_rows(capsys.readouterr().out)[0]["unit"] == "j300"
+
+
+def test_a_file_may_be_named_like_an_option(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("-app.log").write_text(block_log(6, 5_000, fault_at=4_000))
+    assert run_detect("-app.log") == FOUND_EXIT_CODE
+
+
 def test_session_key_reads_json_lines(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     log = tmp_path / "jobs.jsonl"
     rows = []
@@ -424,6 +449,9 @@ def test_wrong_use_is_told_in_a_sentence(tmp_path: Path) -> None:
         lambda: detect(),
         lambda: detect(str(log), session="(", session_key=None),
         lambda: detect(str(log), session=""),
+        lambda: detect(str(log), session_key=""),
+        lambda: detect(str(log), "--no-such-option"),
+        lambda: score("--no-such-option"),
         lambda: score(str(log), session=""),
         lambda: detect(str(log), session="a", session_key="b"),
         lambda: detect(str(log), str(log), follow=True),
