@@ -17,7 +17,7 @@ from driftlock.cli.follow import follow as follow_log
 from driftlock.cli.logfile import LogFile, refuse_options
 from driftlock.cli.main import tell
 from driftlock.cli.score import block_settings
-from driftlock.cli.series_file import is_series, series_findings
+from driftlock.cli.series_file import series_findings, series_of
 from driftlock.cli.shown import plain
 from driftlock.cli.summary import log_summary, series_summary
 from driftlock.cli.units import Progress as ToldProgress
@@ -155,13 +155,17 @@ class _Reading:
 
     def alarms(self, name: str, errors: Console) -> list[Verdict]:
         """What alarms in a file; says how much of it was judged."""
-        if self.pattern is None and is_series(name):
-            series = series_findings(name, self.series_p)
-            _say(errors, series_summary(name, series))
-            return series.alarms
+        with LogFile(name) as file:
+            if self.pattern is None and (series := series_of(file)) is not None:
+                found = series_findings(series, self.series_p)
+                _say(errors, series_summary(name, found))
+                return found.alarms
+            return self._alarms_of_log(file, errors)
+
+    def _alarms_of_log(self, file: LogFile, errors: Console) -> list[Verdict]:
         begun = time.monotonic()
-        with LogFile(name) as file, _progress(errors) as progress:
-            task = progress.add_task(plain(name), total=file.size, lines=0, speed=0.0)
+        with _progress(errors) as progress:
+            task = progress.add_task(plain(file.name), total=file.size, lines=0, speed=0.0)
 
             def told(lines: int, position: int) -> None:
                 speed = lines / max(time.monotonic() - begun, 1e-9)
@@ -169,7 +173,7 @@ class _Reading:
 
             scored = self._scored(file, told)
         alarms = [verdict for verdict in scored.verdicts if verdict.alarm]
-        _say(errors, log_summary(name, scored, len(alarms), time.monotonic() - begun))
+        _say(errors, log_summary(file.name, scored, len(alarms), time.monotonic() - begun))
         return alarms
 
     def _scored(self, file: LogFile, told: ToldProgress) -> Scored:

@@ -16,13 +16,15 @@ from rich.console import Console
 
 from driftlock.cli.findings import Found, as_json, show
 from driftlock.cli.logfile import LINE_BYTES_MAX, UNREADABLE, LogFile
+from driftlock.cli.series_file import HEADER_BYTES
 from driftlock.cli.shown import plain
 from driftlock.cli.summary import followed_state, followed_summary
 from driftlock.cli.units import add_lines
 from driftlock.core.log_settings import LogSettings
 from driftlock.core.log_stream import LogStream
 from driftlock.core.verdict import Verdict
-from driftlock.errors import InputError
+from driftlock.errors import InputError, UsageError
+from driftlock.signals.csv_series import series_separator
 from driftlock.signals.masking import Masking
 from driftlock.signals.sessions import session_key
 from driftlock.signals.textlog import extract_keys, text_batch
@@ -44,6 +46,10 @@ def follow(name: str, settings: LogSettings, pattern: str | None, masking: Maski
 
     judge = Judge(name, settings, pattern, masking, form, told)
     with GrowingLog(name, told) as log:
+        if pattern is None and series_separator(log.begin(HEADER_BYTES)) is not None:
+            raise UsageError(
+                "A series cannot be followed.", hint="Without --follow it is judged as it is now."
+            )
         try:
             for chunk in log.chunks():
                 judge.take(chunk)
@@ -77,6 +83,10 @@ class GrowingLog:
 
     def __exit__(self, *exception: object) -> None:
         self._file.__exit__(*exception)
+
+    def begin(self, count: int) -> bytes:
+        """So many bytes of the beginning, before any are taken."""
+        return self._file.begin(count)
 
     def chunks(self) -> Iterator[bytes]:
         """Pieces of whole lines, empty while nothing comes; ends with a pipe, never with a plain file."""

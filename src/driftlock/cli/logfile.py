@@ -107,6 +107,10 @@ class LogFile:
         if rest:
             yield rest.rstrip(b"\r")
 
+    def begin(self, count: int) -> bytes:
+        """So many unpacked bytes of the beginning, before anything is read; perhaps fewer, of a pipe."""
+        return self.unpacked.peek(count)[:count]
+
     def read(self, size: int) -> bytes:
         """So many unpacked bytes, fewer at the end, none behind it."""
         piece = self.unpacked.read(size)

@@ -13,7 +13,7 @@ from cyclopts import Parameter
 from cyclopts.validators import Number
 
 from driftlock.cli.logfile import LogFile, refuse_options
-from driftlock.cli.series_file import is_series, scored_series
+from driftlock.cli.series_file import Series, series_of
 from driftlock.cli.shown import plain
 from driftlock.cli.units import Scored, score_blocks, score_sessions
 from driftlock.core.log_settings import LogSettings
@@ -70,12 +70,12 @@ def score(
     Of a CSV series with the columns timestamp,value, each row comes back with its anomaly_score in [0, 1].
     """
     refuse_options(file)
-    if session is None and is_series(file):
-        _write_series(file, format or "csv")
-        return
     settings = block_settings(baseline=baseline, window=window, hop=hop)
     masking = Masking.of(mask=mask)
     with LogFile(file) as log:
+        if session is None and (series := series_of(log)) is not None:
+            _write_series(series, format or "csv")
+            return
         scored = scored_log(
             log, settings, session=session, baseline_fraction=baseline_fraction, masking=masking
         )
@@ -145,13 +145,12 @@ def _write(verdicts: Iterable[Verdict], form: Format) -> None:
     table.writerows(rows)
 
 
-def _write_series(name: str, form: Format) -> None:
-    timestamps, values, scores = scored_series(name)
+def _write_series(series: Series, form: Format) -> None:
     columns = ("timestamp", "value", "anomaly_score")
-    numbers = values.tolist()
+    numbers = series.rows.values.tolist()
     if form == "json":
         numbers = [None if isnan(number) else number for number in numbers]
-    rows = zip(timestamps, numbers, scores.tolist(), strict=True)
+    rows = zip(series.rows.timestamps, numbers, series.scores().tolist(), strict=True)
     if form == "json":
         sys.stdout.writelines(json.dumps(dict(zip(columns, row, strict=True))) + "\n" for row in rows)
         return

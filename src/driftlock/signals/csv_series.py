@@ -7,7 +7,6 @@ means, nor detection.
 from __future__ import annotations
 
 import re
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -38,13 +37,13 @@ class CsvSeries(NamedTuple):
     lines: npt.NDArray[np.int64]
 
 
-def read_series(path: Path, separator: str = ",") -> CsvSeries:
-    """The columns `timestamp` and `value` (else the first two) of a CSV file, also gzip or zstd.
+def read_series(name: str, data: bytes, separator: str = ",") -> CsvSeries:
+    """The columns `timestamp` and `value` (else the first two) of the CSV file of that name.
 
     Lines without any cell are left out. Raises `InputError`, with the line of the first cell
     that is neither a gap nor a finite number.
     """
-    times, cells = _columns(path, separator)
+    times, cells = _columns(name, data, separator)
     lines = np.arange(2, len(cells) + 2, dtype=np.int64)
     filled = (times.is_not_null() | cells.is_not_null()).to_numpy()
     times, cells, lines = times.filter(filled), cells.filter(filled), lines[filled]
@@ -56,22 +55,19 @@ def read_series(path: Path, separator: str = ",") -> CsvSeries:
         cell = str(cells[row])[:BAD_CELLS_TOLD]
         comma = _DECIMAL_COMMA.fullmatch(texts[row]) is not None
         raise InputError(
-            f"{path}, line {lines[row]}: {cell!r} is not a finite number",
+            f"{name}, line {lines[row]}: {cell!r} is not a finite number",
             hint="Numbers are read with a decimal point, not a comma." if comma else None,
         )
     return CsvSeries(times.fill_null("").to_list(), values.fill_null(np.nan).to_numpy(), lines)
 
 
-def _columns(path: Path, separator: str) -> tuple[pl.Series, pl.Series]:
+def _columns(name: str, data: bytes, separator: str) -> tuple[pl.Series, pl.Series]:
     try:
-        with path.open("rb") as file:  # polars itself cannot open a name that is not UTF-8
-            table = pl.read_csv(file, infer_schema=False, separator=separator)
-    except FileNotFoundError as error:
-        raise InputError(f"{path} does not exist") from error
-    except (OSError, pl.exceptions.PolarsError) as error:
-        raise InputError(f"{path} cannot be read as CSV: {_first_line(error)}") from error
+        table = pl.read_csv(data, infer_schema=False, separator=separator)
+    except pl.exceptions.PolarsError as error:
+        raise InputError(f"{name} cannot be read as CSV: {_first_line(error)}") from error
     if table.width < 2:
-        raise InputError(f"{path} needs two columns: timestamp,value")
+        raise InputError(f"{name} needs two columns: timestamp,value")
     if {"timestamp", "value"} <= set(table.columns):
         return table["timestamp"], table["value"]
     return table.to_series(0), table.to_series(1)

@@ -237,6 +237,26 @@ def test_a_series_with_another_separator_is_the_same(
     assert run_detect(str(series)) == FOUND_EXIT_CODE
 
 
+@pytest.mark.parametrize("pack", [bytes, gzip.compress, zstandard.compress], ids=["plain", "gzip", "zstd"])
+def test_a_series_may_come_packed_and_through_a_pipe(
+    pack: Callable[[bytes], bytes], series: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    score(str(series))
+    expected = capsys.readouterr().out
+    pipe = series.with_suffix(".pipe")
+    os.mkfifo(pipe)
+    writer = threading.Thread(target=pipe.write_bytes, args=(pack(series.read_bytes()),))
+    writer.start()
+    score(str(pipe))
+    writer.join()
+    assert capsys.readouterr().out == expected
+
+
+def test_a_series_is_not_followed(series: Path) -> None:
+    with pytest.raises(UsageError, match="series cannot be followed"):
+        detect(str(series), follow=True)
+
+
 def test_a_series_that_is_too_short_is_told(series: Path, capsys: pytest.CaptureFixture[str]) -> None:
     lines = series.read_text().splitlines()
     for count, told in (
