@@ -76,7 +76,7 @@ def series_findings(series: Series, p_value_threshold: float | None = None) -> S
             columns,
             row,
             key=rows.timestamps[row],
-            name=Path(series.name).name,
+            name="The series" if series.name == "-" else Path(series.name).name,
             position=int(rows.lines[row]),
             time_ns=int(time_ns[row]),
             reading=float(rows.values[row]),
