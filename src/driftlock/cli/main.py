@@ -15,7 +15,7 @@ from itertools import pairwise
 from cyclopts import App, CycloptsError, Group
 
 from driftlock import __version__
-from driftlock.cli.shown import plain_lines
+from driftlock.cli.shown import plain_lines, write_any_text
 from driftlock.cli.sources import providers
 from driftlock.errors import DriftlockError, UsageError
 
@@ -115,6 +115,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     only with `--log-level debug`, or for a fault of our own.
     """
     tokens = list(sys.argv[1:] if arguments is None else arguments)
+    write_any_text(sys.stdout)
     try:
         build(listing=not COMMANDS.keys() & set(tokens))(tokens, exit_on_error=False)
     except CycloptsError:  # told already, by `_plainly`

@@ -1,11 +1,15 @@
 """Text of others at the terminal: names, keys and lines that must not steer it, nor pass for something else.
 
-Owns which characters are never written as they are. Must not know what a text means.
+Owns which characters are never written as they are, and what is written for those that a terminal has not.
+Must not know what a text means.
 """
 
 from __future__ import annotations
 
+import codecs
+import io
 import re
+from typing import TextIO
 
 # Controls of ASCII and of Latin-1 (which some terminals obey), line separators, what turns the direction of
 # writing around (with it, a text can be made to read as another), and surrogates, which cannot be written.
@@ -14,6 +18,20 @@ _STEERS = re.compile(f"[\x00-\x1f\x7f-\x9f{_TURNS}]")
 _STEERS_IN_FAULTS = re.compile(f"[\x00-\x09\x0b-\x1f\x7f-\x9f{_TURNS}]")
 _STEERS_IN_JSON = re.compile(f"[\x7f-\x9f{_TURNS}]")
 _INSTEAD = "�"
+
+
+def write_any_text(stream: TextIO) -> None:
+    """Let `stream` escape, as JSON does, what its encoding has not, instead of failing."""
+    codecs.register_error("driftlock-json", _escaped)
+    if isinstance(stream, io.TextIOWrapper):
+        stream.reconfigure(errors="driftlock-json")
+
+
+def _escaped(error: UnicodeError) -> tuple[str, int]:
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    units = error.object[error.start : error.end].encode("utf-16-be", "surrogatepass").hex()
+    return "".join(f"\\u{units[at : at + 4]}" for at in range(0, len(units), 4)), error.end
 
 
 def plain(text: str) -> str:

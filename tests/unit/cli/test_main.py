@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -91,6 +92,22 @@ def test_statuses_are_those_of_the_errors() -> None:
 def test_no_colour_where_none_is_wanted() -> None:
     assert "\x1b[" not in call("up", "--help", NO_COLOR="1", FORCE_COLOR="").stdout
     assert "\x1b[" not in call("up", "--help").stdout
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1", "utf-8"])
+def test_a_terminal_that_knows_few_characters_gets_the_others_escaped(encoding: str, tmp_path: Path) -> None:
+    assert call("detect", "--help", PYTHONIOENCODING=encoding).returncode == 0
+    log = tmp_path / "unicode.log"
+    fire = "PANIC диск 🔥\n" * 50
+    log.write_text("".join(f"GET /größe/{n} took {n * 37 % 900} ms\n" for n in range(2_000)) + fire)
+    done = subprocess.run(
+        [sys.executable, "-m", "driftlock", "detect", str(log), "--format", "json"],
+        capture_output=True,
+        env={**os.environ, "PYTHONIOENCODING": encoding},
+        check=False,
+    )
+    assert done.returncode == 10, done.stderr
+    assert "PANIC диск 🔥" in json.loads(done.stdout.decode(encoding))["explanation"]
 
 
 def test_a_reader_that_leaves_early_is_no_fault() -> None:
