@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Annotated, Literal
 
 from cyclopts import Parameter
@@ -14,23 +13,23 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn
 
 from driftlock.cli.findings import Found, as_json, ranked, show
-from driftlock.cli.logfile import LogFile
+from driftlock.cli.follow import follow as follow_log
+from driftlock.cli.logfile import LogFile, refuse_options
+from driftlock.cli.main import tell
 from driftlock.cli.score import block_settings
-from driftlock.cli.series_file import is_series, series_findings
-from driftlock.cli.units import Scored, add_lines, score_blocks, score_sessions
+from driftlock.cli.series_file import series_findings, series_of
+from driftlock.cli.shown import plain
+from driftlock.cli.summary import log_summary, series_summary
+from driftlock.cli.units import Progress as ToldProgress
+from driftlock.cli.units import Scored, score_blocks, score_sessions
 from driftlock.core.log_settings import LogSettings
-from driftlock.core.log_stream import LogStream
 from driftlock.core.profiles import chosen
 from driftlock.core.verdict import Verdict
-from driftlock.errors import UsageError
+from driftlock.errors import InputError, UsageError
 from driftlock.signals.masking import Masking
-from driftlock.signals.sessions import session_key
-from driftlock.signals.textlog import check_pattern, extract_keys, text_batch
+from driftlock.signals.textlog import check_pattern
 
 FOUND_EXIT_CODE = 10
-FOLLOW_WAIT_S = 0.25
-FOLLOW_BATCH_LINES = 1_000
-FOLLOW_IDLE_NS = 30_000_000_000
 NO_BUDGET = float("inf")
 
 ProfileGiven = Literal["sensitive", "balanced", "strict"]
@@ -57,12 +56,18 @@ def detect(
     baseline_fraction: Annotated[
         float, _own("Share of the sessions, the first ones, to learn from.", validator=Number(gt=0, lt=1))
     ] = 0.1,
-    baseline: Annotated[int, _own("Lines to learn from, without sessions.", validator=Number(gte=1))] = 400,
+    baseline: Annotated[
+        int, _own("Lines to learn from, without sessions; 40 hops at least.", validator=Number(gte=1))
+    ] = 400,
     window: Annotated[int, _own("Lines a window, without sessions.", validator=Number(gte=1))] = 50,
     hop: Annotated[int, _own("Lines from window to window.", validator=Number(gte=1))] = 25,
     mask: Annotated[
         tuple[str, ...],
-        _own("NAME=REGEX: what matches reads <NAME>, before all other masking. Repeatable.", negative=()),
+        _own(
+            "NAME=REGEX: what matches reads `<NAME>`, before all other masking. Repeatable.",
+            negative=(),
+            show_default=False,
+        ),
     ] = (),
     profile: Annotated[
         ProfileGiven | None,
@@ -81,7 +86,10 @@ def detect(
     ] = None,
     limit: Annotated[int, _own("The most anomalies to show.", validator=Number(gte=1))] = 20,
     follow: Annotated[
-        bool, _own("Read on as the file grows and show each anomaly as it is found.", negative=())
+        bool,
+        _own(
+            "Read on as the file grows and show each anomaly as it is found.", negative=(), show_default=False
+        ),
     ] = False,
     format: Annotated[Literal["pretty", "json"], _own("For people, or one JSON object a line.")] = "pretty",  # noqa: A002
 ) -> None:
@@ -91,22 +99,26 @@ def detect(
     sure (the p-value), the lines and tokens that carry the surprise, and why. Needs no server, no labels and
     no settings; if lines name a request, trace or job, give --session or --session-key.
 
-    The exit status is 0 when nothing was found, 10 when something was, else that of a fault (2 and more).
+    The exit status is 0 when nothing was found, 10 when something was, else that of a fault (2 and more). Of
+    several files, those that cannot be read are told and passed over; the exit status is that of the fault.
     """
     if not files:
         raise UsageError("No file is given.", hint="Name log files, or - for standard input.")
     if follow and len(files) > 1:
         raise UsageError("Only one file can be followed.")
+    refuse_options(*files)
     pattern = _pattern(session, session_key)
     settings = _alerting(block_settings(baseline=baseline, window=window, hop=hop), profile, alert_budget)
     masking = Masking.of(mask=mask)
     if follow:
-        count = _follow(files[0], settings, pattern, masking, format)
+        status = FOUND_EXIT_CODE if follow_log(files[0], settings, pattern, masking, format) else 0
     else:
         series_p = None if profile is None else settings.p_value_threshold
-        count = _detect_all(files, settings, series_p, pattern, masking, baseline_fraction, format, limit)
+        wanted = None if session_key is None else f"a field {session_key!r}"
+        reading = _Reading(settings, series_p, pattern, wanted, masking, baseline_fraction)
+        status = _detect_all(files, reading, format, limit)
     sys.stdout.flush()
-    raise SystemExit(FOUND_EXIT_CODE if count else 0)
+    raise SystemExit(status)
 
 
 def _alerting(settings: LogSettings, profile: ProfileGiven | None, budget: float | None) -> LogSettings:
@@ -124,52 +136,78 @@ def _pattern(session: str | None, session_key: str | None) -> str | None:
         if session is not None:
             check_pattern(session)
         return session
-    name = "".join(c if c.isalnum() or c == "_" else f"\\{c}" for c in session_key)
+    if not session_key:
+        raise UsageError("--session-key needs the name of a field.")
+    name = "".join(c if c.isalnum() or c == "_" else rf"\x{{{ord(c):x}}}" for c in session_key)
     return rf"""(?:^|[\s,{{;"'])["']?{name}["']?\s*[=:]\s*["']?([^\s"',;}}]+)"""
 
 
-def _detect_all(
-    files: tuple[str, ...],
-    settings: LogSettings,
-    series_p: float | None,
-    pattern: str | None,
-    masking: Masking,
-    baseline_fraction: float,
-    form: str,
-    limit: int,
-) -> int:
-    """Reads all files, shows the strangest units; returns how many anomalies there are."""
-    errors = Console(stderr=True)
-    found: list[Found] = []
-    for name in files:
-        if pattern is None and is_series(name):
-            found += [Found(name, verdict) for verdict in series_findings(name, series_p)]
-            continue
-        with LogFile(name) as file, _progress(errors) as progress:
-            task = progress.add_task(name, total=file.size, lines=0, speed=0.0)
-            begun = time.monotonic()
+@dataclass(frozen=True, slots=True)
+class _Reading:
+    """How files are read and judged; `series_p` is the greatest p-value of an alarm in a series."""
+
+    settings: LogSettings
+    series_p: float | None
+    pattern: str | None
+    wanted: str | None
+    masking: Masking
+    baseline_fraction: float
+
+    def alarms(self, name: str, errors: Console) -> list[Verdict]:
+        """What alarms in a file; says how much of it was judged."""
+        with LogFile(name) as file:
+            if self.pattern is None and (series := series_of(file)) is not None:
+                found = series_findings(series, self.series_p)
+                _say(errors, series_summary(name, found))
+                return found.alarms
+            return self._alarms_of_log(file, errors)
+
+    def _alarms_of_log(self, file: LogFile, errors: Console) -> list[Verdict]:
+        begun = time.monotonic()
+        with _progress(errors) as progress:
+            task = progress.add_task(plain(file.name), total=file.size, lines=0, speed=0.0)
 
             def told(lines: int, position: int) -> None:
-                speed = lines / max(time.monotonic() - begun, 1e-9)  # noqa: B023
-                progress.update(task, completed=position, lines=lines, speed=speed)  # noqa: B023
+                speed = lines / max(time.monotonic() - begun, 1e-9)
+                progress.update(task, completed=position, lines=lines, speed=speed)
 
-            if pattern is None:
-                scored = score_blocks(file, settings, told, masking=masking)
-            else:
-                scored = score_sessions(
-                    file,
-                    settings,
-                    told,
-                    pattern=pattern,
-                    baseline_fraction=baseline_fraction,
-                    masking=masking,
-                )
-            seconds = time.monotonic() - begun
+            scored = self._scored(file, told)
         alarms = [verdict for verdict in scored.verdicts if verdict.alarm]
-        found += [Found(name, verdict) for verdict in alarms]
-        _summary(errors, name, scored, settings.p_value_threshold, len(alarms), seconds)
+        _say(errors, log_summary(file.name, scored, len(alarms), time.monotonic() - begun))
+        return alarms
+
+    def _scored(self, file: LogFile, told: ToldProgress) -> Scored:
+        if self.pattern is None:
+            return score_blocks(file, self.settings, told, masking=self.masking)
+        return score_sessions(
+            file,
+            self.settings,
+            told,
+            pattern=self.pattern,
+            baseline_fraction=self.baseline_fraction,
+            masking=self.masking,
+            wanted=self.wanted,
+        )
+
+
+def _detect_all(files: tuple[str, ...], reading: _Reading, form: str, limit: int) -> int:
+    """Reads all files, shows the strangest units; returns the exit status.
+
+    Of several files, one that cannot be read is told and passed over.
+    """
+    errors = Console(stderr=True)
+    found: list[Found] = []
+    status = 0
+    for name in files:
+        try:
+            found += [Found(name, verdict) for verdict in reading.alarms(name, errors)]
+        except InputError as fault:
+            if len(files) == 1:
+                raise
+            tell(fault)
+            status = fault.exit_code
     _print_ranked(ranked(found), form, limit, many_files=len(files) > 1)
-    return len(found)
+    return status or (FOUND_EXIT_CODE if found else 0)
 
 
 def _print_ranked(found: list[Found], form: str, limit: int, *, many_files: bool) -> None:
@@ -192,88 +230,9 @@ def _progress(console: Console) -> Progress:
         TextColumn("{task.fields[speed]:,.0f} lines/s"),
         console=console,
         transient=True,
+        disable=not console.is_terminal,
     )
 
 
-def _summary(
-    console: Console, name: str, scored: Scored, threshold: float, alarms: int, seconds: float
-) -> None:
-    speed = scored.lines / max(seconds, 1e-9)
-    said = f"{name}: {scored.lines:,} lines in {seconds:.1f} s ({speed:,.0f} lines/s), "
-    warm_up = scored.stream.warm_up
-    if warm_up.phase == "ready":
-        units = len(scored.verdicts)
-        said += f"{units:,} units judged by {scored.units_baseline:,} learned first, {alarms:,} anomalies."
-    elif warm_up.phase == "calibrating":
-        said += f"too short for p ≤ {threshold:g}: with {warm_up.units_seen:,} units the least is "
-        said += f"{warm_up.earliest_p:.2g}."
-    else:
-        said += f"too short to judge: {warm_up.units_seen:,} of {warm_up.units_needed:,} units to learn from."
-    if scored.stream.overflowed:
-        said += f" {scored.stream.overflowed:,} lines found no room among the templates."
-    console.print(said, markup=False, highlight=False, soft_wrap=True)
-
-
-def _follow(name: str, settings: LogSettings, pattern: str | None, masking: Masking, form: str) -> int:
-    """Scores lines as they come, until the input ends (a pipe) or Ctrl-C (a file)."""
-    if pattern is not None:
-        settings = LogSettings(
-            mode="session",
-            session_idle_ns=FOLLOW_IDLE_NS,
-            p_value_threshold=settings.p_value_threshold,
-            alert_budget=settings.alert_budget,
-        )
-    stream, lines, count = LogStream(settings), 0, 0
-    console = Console(highlight=False)
-
-    def tell(verdicts: list[Verdict]) -> int:
-        alarms = [Found(name, verdict) for verdict in verdicts if verdict.alarm]
-        for one in alarms:
-            if form == "json":
-                sys.stdout.write(as_json(one) + "\n")
-                sys.stdout.flush()
-            else:
-                show(console, one, None, many_files=False)
-        return len(alarms)
-
-    with LogFile(name) as file:
-        try:
-            for chunk in _growing(file):
-                now_ns = time.time_ns()
-                if not chunk:
-                    count += tell(stream.tick(now_ns))
-                    continue
-                batch = text_batch(chunk, masking=masking)
-                keys = None
-                if pattern is not None:
-                    found = extract_keys(chunk, pattern).of_lines(missing=b"")
-                    shown = {
-                        k: session_key("", k.decode("utf-8", "replace"), masking.redact) for k in set(found)
-                    }
-                    keys = [shown[key] for key in found]
-                count += tell(add_lines(stream, batch, first_line=lines + 1, now_ns=now_ns, sessions=keys))
-                lines += len(batch)
-        except KeyboardInterrupt:
-            pass
-    return count + tell(stream.flush(time.time_ns()))
-
-
-def _growing(file: LogFile) -> Iterator[bytes]:
-    """Whole lines as they come, empty while nothing does; ends with a pipe, never with a plain file."""
-    pending: list[bytes] = []
-    while True:
-        for line in file.lines(pause_s=FOLLOW_WAIT_S):
-            if line is not None:
-                pending.append(line)
-            if pending and (line is None or len(pending) >= FOLLOW_BATCH_LINES):
-                yield b"\n".join(pending) + b"\n"
-                pending = []
-            elif line is None:
-                yield b""
-        if pending:
-            yield b"\n".join(pending) + b"\n"
-            pending = []
-        if file.size is None:
-            return
-        yield b""
-        time.sleep(FOLLOW_WAIT_S)
+def _say(console: Console, sentence: str) -> None:
+    console.print(plain(sentence), markup=False, highlight=False, soft_wrap=True)

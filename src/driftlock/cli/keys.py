@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import sys
 import uuid
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 
 from cyclopts import App, Parameter
 from cyclopts.validators import Number
 
+from driftlock.cli.shown import plain
 from driftlock.cli.sources import ConfigFile, providers
 from driftlock.errors import InputError
 from driftlock.runtime.settings import DATABASE_DEFAULT, DatabasePlace
@@ -37,7 +38,7 @@ def create(
     role: Annotated[Literal["viewer", "analyst", "admin"], _own("What the key may do.")] = "viewer",
     scope: Annotated[
         tuple[Literal["write:anomalies"], ...],
-        _own("A right beside the role: write:anomalies.", negative=()),
+        _own("A right beside the role: write:anomalies.", negative=(), show_default=False),
     ] = (),
     expires_days: Annotated[
         float | None, _own("Days until it expires. Without it: never.", validator=Number(gt=0))
@@ -58,25 +59,30 @@ def create(
     secret, row = _with_database(
         place, lambda conn: keys.create(conn, name, role, scope, expires, requests_per_minute)
     )
-    print(f"Key {row.name} ({row.role}, id {row.id}). The secret is shown this once:", file=sys.stderr)
+    print(f"Key {plain(row.name)} ({row.role}, id {row.id}). The secret is shown this once:", file=sys.stderr)
     print(secret)
 
 
 @app.command(name="list")
 def list_(*, place: DatabasePlace = DATABASE_DEFAULT, config: ConfigFile = None) -> None:
     """List all keys, revoked and expired ones too."""
-    from rich.console import Console
-    from rich.table import Table
-
     from driftlock.storage import keys
 
-    rows = _with_database(place, keys.list_keys)
+    show_keys(_with_database(place, keys.list_keys))
+
+
+def show_keys(rows: Sequence[KeyRow]) -> None:
+    """A table of keys; what others named them is shown as it is, and steers nothing."""
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
     table = Table("id", "name", "role", "scopes", "begins with", "state", "last used", box=None)
     for row in rows:
         used = row.last_used_at.isoformat(timespec="minutes") if row.last_used_at else "never"
-        table.add_row(
-            str(row.id), row.name, row.role, ",".join(row.scopes) or "-", row.prefix, _state(row), used
-        )
+        scopes = ",".join(row.scopes) or "-"
+        cells = (str(row.id), row.name, row.role, scopes, row.prefix, _state(row), used)
+        table.add_row(*(Text(plain(cell)) for cell in cells))
     # a pipe has no width of its own: whole lines, for grep and awk
     Console(width=None if sys.stdout.isatty() else 240).print(table)
 
@@ -90,7 +96,7 @@ def revoke(
 ) -> None:
     """Revoke a key, for ever. Running APIs notice within seconds."""
     row = _with_database(place, lambda conn: _revoke(conn, key))
-    print(f"Revoked {row.name} ({row.id}).")
+    print(f"Revoked {plain(row.name)} ({row.id}).")
 
 
 async def _revoke(conn: Any, key: str) -> KeyRow:

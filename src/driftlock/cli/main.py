@@ -15,6 +15,7 @@ from itertools import pairwise
 from cyclopts import App, CycloptsError, Group
 
 from driftlock import __version__
+from driftlock.cli.shown import plain_lines, write_any_text
 from driftlock.cli.sources import providers
 from driftlock.errors import DriftlockError, UsageError
 
@@ -114,6 +115,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     only with `--log-level debug`, or for a fault of our own.
     """
     tokens = list(sys.argv[1:] if arguments is None else arguments)
+    write_any_text(sys.stdout)
     try:
         build(listing=not COMMANDS.keys() & set(tokens))(tokens, exit_on_error=False)
     except CycloptsError:  # told already, by `_plainly`
@@ -132,9 +134,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def tell(fault: DriftlockError) -> None:
     """Print the sentence and its hint for a person."""
-    print(f"driftlock: {fault.message}", file=sys.stderr)
+    print(f"driftlock: {plain_lines(fault.message)}", file=sys.stderr)
     if fault.hint:
-        print(f"           {fault.hint}", file=sys.stderr)
+        print(f"           {plain_lines(fault.hint)}", file=sys.stderr)
 
 
 def _plainly(error: CycloptsError) -> str:

@@ -6,13 +6,15 @@ import csv
 import json
 import sys
 from collections.abc import Iterable
+from math import isnan
 from typing import Annotated, Literal
 
 from cyclopts import Parameter
 from cyclopts.validators import Number
 
-from driftlock.cli.logfile import LogFile
-from driftlock.cli.series_file import is_series, scored_series
+from driftlock.cli.logfile import LogFile, refuse_options
+from driftlock.cli.series_file import Series, series_of
+from driftlock.cli.shown import plain
 from driftlock.cli.units import Scored, score_blocks, score_sessions
 from driftlock.core.log_settings import LogSettings
 from driftlock.core.verdict import Verdict
@@ -44,12 +46,18 @@ def score(
         float,
         _own("Share of the sessions, the first ones, to learn from.", validator=Number(gt=0, lt=1)),
     ] = 0.1,
-    baseline: Annotated[int, _own("Lines to learn from, without --session.", validator=Number(gte=1))] = 400,
+    baseline: Annotated[
+        int, _own("Lines to learn from, without --session; 40 hops at least.", validator=Number(gte=1))
+    ] = 400,
     window: Annotated[int, _own("Lines a window, without --session.", validator=Number(gte=1))] = 50,
     hop: Annotated[int, _own("Lines from window to window.", validator=Number(gte=1))] = 25,
     mask: Annotated[
         tuple[str, ...],
-        _own("NAME=REGEX: what matches reads <NAME>, before all other masking. Repeatable.", negative=()),
+        _own(
+            "NAME=REGEX: what matches reads `<NAME>`, before all other masking. Repeatable.",
+            negative=(),
+            show_default=False,
+        ),
     ] = (),
     format: Annotated[  # noqa: A002
         Format | None, _own("Default: json for logs, csv for a series.")
@@ -61,12 +69,13 @@ def score(
     first_line and last_line (from 1), in order of first appearance; units of the baseline are left out.
     Of a CSV series with the columns timestamp,value, each row comes back with its anomaly_score in [0, 1].
     """
-    if session is None and is_series(file):
-        _write_series(file, format or "csv")
-        return
+    refuse_options(file)
     settings = block_settings(baseline=baseline, window=window, hop=hop)
     masking = Masking.of(mask=mask)
     with LogFile(file) as log:
+        if session is None and (series := series_of(log)) is not None:
+            _write_series(series, format or "csv")
+            return
         scored = scored_log(
             log, settings, session=session, baseline_fraction=baseline_fraction, masking=masking
         )
@@ -131,13 +140,17 @@ def _write(verdicts: Iterable[Verdict], form: Format) -> None:
         return
     table = csv.DictWriter(sys.stdout, COLUMNS, lineterminator="\n")
     table.writeheader()
+    if sys.stdout.isatty():  # else the keys as they matched: measurement joins them to labels
+        rows = (row | {"unit": plain(str(row["unit"]))} for row in rows)
     table.writerows(rows)
 
 
-def _write_series(name: str, form: Format) -> None:
-    timestamps, values, scores = scored_series(name)
+def _write_series(series: Series, form: Format) -> None:
     columns = ("timestamp", "value", "anomaly_score")
-    rows = zip(timestamps, values.tolist(), scores.tolist(), strict=True)
+    numbers = series.rows.values.tolist()
+    if form == "json":
+        numbers = [None if isnan(number) else number for number in numbers]
+    rows = zip(series.rows.timestamps, numbers, series.scores().tolist(), strict=True)
     if form == "json":
         sys.stdout.writelines(json.dumps(dict(zip(columns, row, strict=True))) + "\n" for row in rows)
         return

@@ -26,7 +26,8 @@ from rich.progress import BarColumn, Progress, ProgressColumn, SpinnerColumn, Ta
 from rich.text import Text
 from tenacity import RetryCallState, Retrying, retry_if_exception_type
 
-from driftlock.cli.logfile import LogFile
+from driftlock.cli.logfile import LogFile, refuse_options
+from driftlock.cli.shown import plain
 from driftlock.errors import DriftlockError, InputError, TooLargeError, UnavailableError, UsageError
 
 BATCH_BYTES_MAX = 1024 * 1024
@@ -75,7 +76,7 @@ def send(
         _own("The time of a line: when it is received, or as the line itself tells."),
     ] = "received",
     attribute: Annotated[
-        tuple[str, ...], _own("A further resource attribute, NAME=VALUE.", negative=())
+        tuple[str, ...], _own("A further resource attribute, NAME=VALUE.", negative=(), show_default=False)
     ] = (),
     patience: Annotated[
         float, _own("Seconds to go on trying when Driftlock is away.", validator=Number(gte=0, lte=540))
@@ -85,10 +86,11 @@ def send(
 
     Empty lines are left out. What was sent is in Driftlock's log once, also when it restarts meanwhile.
     """
+    refuse_options(file)
     resource = _resource(service, attribute)
     console = Console(stderr=True)
     with LogFile(file) as log_file, _Sender(endpoint, patience) as sender, _progress(console) as progress:
-        task = progress.add_task(service, total=log_file.size, lines=0)
+        task = progress.add_task(plain(service), total=log_file.size, lines=0)
         clock = _Pace(rate)
         for lines in _batches(log_file, batch if rate is None else min(batch, max(1, int(rate)))):
             clock.wait(len(lines))
@@ -96,7 +98,7 @@ def send(
             progress.update(task, completed=log_file.position, lines=sender.lines)
         seconds = clock.elapsed_s
     speed = sender.lines / seconds if seconds > 0 else 0.0
-    print(f"Sent {sender.lines:,} lines of {service} in {seconds:.1f} s ({speed:,.0f} lines/s).")
+    print(f"Sent {sender.lines:,} lines of {plain(service)} in {seconds:.1f} s ({speed:,.0f} lines/s).")
     if sender.rejected:
         raise InputError(f"Driftlock rejected {sender.rejected:,} lines: {sender.rejection}")
 
@@ -289,7 +291,7 @@ class _Speed(ProgressColumn):
 def _progress(console: Console) -> Progress:
     columns: tuple[Callable[[], ProgressColumn], ...] = (SpinnerColumn, BarColumn, _Speed)
     return Progress(
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         *(column() for column in columns),
         console=console,
         transient=True,

@@ -2,62 +2,92 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
-from driftlock.cli.logfile import UNREADABLE, LogFile
-from driftlock.core.series import score_series
+from driftlock.cli.logfile import PIECE_BYTES, UNREADABLE, LogFile
+from driftlock.core.series import SCORED, score_series
 from driftlock.core.series_text import point_verdict
 from driftlock.core.series_time import times_in_ns
-from driftlock.core.verdict import Verdict
+from driftlock.core.verdict import Verdict, WarmUp
 from driftlock.errors import InputError
 from driftlock.library.series import SeriesDetector
-from driftlock.signals.textlog import read_series
+from driftlock.signals.csv_series import CsvSeries, read_series, series_separator
 
-HEADER = b"timestamp,value"
-
-
-def is_series(name: str) -> bool:
-    """Whether a file is a CSV with the columns `timestamp,value`; standard input and pipes never are."""
-    if name == "-":
-        return False
-    path = Path(name)
-    if path.exists() and not path.is_file():  # what is read of a pipe is gone
-        return False
-    with LogFile(name) as file:
-        try:
-            begin = file.unpacked.read(64)
-        except UNREADABLE as error:
-            raise InputError(f"{name} cannot be read: {error}") from error
-    return begin.lstrip(b"\xef\xbb\xbf").lower().replace(b'"', b"").startswith(HEADER)
+HEADER_BYTES = 64
 
 
-def scored_series(name: str) -> tuple[list[str], npt.NDArray[np.float64], npt.NDArray[np.float64]]:
-    """Timestamps, values and anomaly scores of a series file."""
-    timestamps, values = read_series(Path(name))
-    return timestamps, values, score_series(timestamps, values)
+@dataclass(frozen=True, slots=True)
+class Series:
+    """A series with the name of its file, and its times."""
+
+    name: str
+    rows: CsvSeries
+    time_ns: npt.NDArray[np.int64]
+
+    def scores(self) -> npt.NDArray[np.float64]:
+        """The anomaly score of each row."""
+        return score_series(self.time_ns, self.rows.values)
 
 
-def series_findings(name: str, p_value_threshold: float | None = None) -> list[Verdict]:
-    """The alarms of a series file as verdicts, by default at the detector's own threshold; positions are its
-    rows, from 1."""
-    timestamps, values = read_series(Path(name))
-    time_ns = times_in_ns(timestamps)
+@dataclass(frozen=True, slots=True)
+class SeriesFound:
+    """The alarms of a series file, and how much of it was judged; gaps are rows without a number."""
+
+    alarms: list[Verdict]
+    points: int
+    gaps: int
+    judged: int
+    p_value_threshold: float
+    warm_up: WarmUp
+
+
+def series_of(file: LogFile) -> Series | None:
+    """The series in a file or pipe that begins with `timestamp,value`; None for others, still unread."""
+    separator = series_separator(file.begin(HEADER_BYTES))
+    if separator is None:
+        return None
+    parts = []
+    try:
+        while piece := file.read(PIECE_BYTES):
+            parts.append(piece)
+    except UNREADABLE as error:
+        raise InputError(f"{file.name} cannot be read: {error}") from error
+    rows = read_series(file.name, b"".join(parts), separator)
+    try:
+        return Series(file.name, rows, times_in_ns(rows.timestamps))
+    except InputError as error:
+        raise InputError(f"{file.name}, {error.message}", hint=error.hint) from error
+
+
+def series_findings(series: Series, p_value_threshold: float | None = None) -> SeriesFound:
+    """The alarms of a series as verdicts, by default at the detector's own threshold; positions are
+    lines of the file."""
+    rows, time_ns = series.rows, series.time_ns
     detector = SeriesDetector()
     if p_value_threshold is not None:
         detector = SeriesDetector(p_value_threshold=p_value_threshold)
-    columns = detector.score(values, time_ns)
-    return [
+    columns = detector.score(rows.values, time_ns)
+    alarms = [
         point_verdict(
             columns,
             row,
-            key=timestamps[row],
-            name=Path(name).name,
-            position=row + 1,
+            key=rows.timestamps[row],
+            name="The series" if series.name == "-" else Path(series.name).name,
+            position=int(rows.lines[row]),
             time_ns=int(time_ns[row]),
-            reading=float(values[row]),
+            reading=float(rows.values[row]),
         )
         for row in np.flatnonzero(columns.alarm).tolist()
     ]
+    return SeriesFound(
+        alarms,
+        len(rows.values),
+        int(np.isnan(rows.values).sum()),
+        int((columns.status == SCORED).sum()),
+        detector.settings.p_value_threshold,
+        detector.warm_up(),
+    )

@@ -37,12 +37,13 @@ class Scored:
     lines: int
     units_baseline: int
     stream: LogStream
+    settings: LogSettings
 
 
 def chunks(file: LogFile) -> Iterator[bytes]:
     """The file in pieces of whole lines; a line beyond the limit is cut."""
     rest = b""
-    while piece := file.unpacked.read(CHUNK_BYTES):
+    while piece := file.read(CHUNK_BYTES):
         head, newline, tail = piece.rpartition(b"\n")
         if newline:
             yield rest + head + newline
@@ -62,7 +63,8 @@ def score_blocks(
     tells: bool = True,
 ) -> Scored:
     """Verdicts on the windows of an un-keyed log. Positions are line numbers from 1."""
-    stream, lines = LogStream(replace(settings, form=masking.version), tells=tells), 0
+    settings = replace(settings, form=masking.version)
+    stream, lines = LogStream(settings, tells=tells), 0
     verdicts: list[Verdict] = []
     for chunk in readable(file):
         batch = text_batch(chunk, masking=masking)
@@ -70,7 +72,9 @@ def score_blocks(
         lines += len(batch)
         progress(lines, file.position)
     verdicts += stream.flush()
-    return Scored(verdicts, lines, min(stream.warm_up.units_seen, stream.warm_up.units_needed), stream)
+    return Scored(
+        verdicts, lines, min(stream.warm_up.units_seen, stream.warm_up.units_needed), stream, settings
+    )
 
 
 def add_lines(
@@ -146,19 +150,22 @@ def score_sessions(
     baseline_fraction: float,
     masking: Masking = DEFAULT_MASKING,
     tells: bool = True,
+    wanted: str | None = None,
 ) -> Scored:
-    """Verdicts on the complete sessions of a file, the baseline's left out. Positions are line numbers."""
+    """Verdicts on the complete sessions of a file, the baseline's left out. Positions are line numbers.
+
+    `wanted` says what a line needs in order to be of a session, where the pattern is none of the user's.
+    """
     check_pattern(pattern)
     held = _KeyedLines(masking)
     for chunk in readable(file):
         held.take(chunk, pattern)
         progress(held.lines, file.position)
+    wanted = wanted or f"a match of {pattern!r}"
     if not held.keys:
-        raise InputError(f"No line of {file.name} matches {pattern!r}.")
+        raise InputError(f"No line of {file.name} has {wanted}.")
     if len(held.keys) == 1:
-        raise InputError(
-            f"All lines of {file.name} that match {pattern!r} are of one session; there is no other."
-        )
+        raise InputError(f"All lines of {file.name} with {wanted} are of one session; there is no other.")
     baseline = max(ceil(len(held.keys) * baseline_fraction), 2)
     chosen = replace(_for_file(settings, min(baseline, 4_096)), form=masking.version)
     stream = LogStream(chosen, tells=tells)
@@ -166,7 +173,7 @@ def score_sessions(
     if tells:  # to people, who may pass them on; where units are measured, names are those of the labels
         names = [session_key("", name, masking.redact).decode() for name in names]
     verdicts = _score_units(stream, held, names, baseline)
-    return Scored(verdicts, held.lines, baseline, stream)
+    return Scored(verdicts, held.lines, baseline, stream, chosen)
 
 
 def _for_file(settings: LogSettings, baseline_units: int) -> LogSettings:

@@ -21,6 +21,7 @@ SESSIONS_BYTES_RANGE = (4 * 1024, 512 * 1024)  # the store counts in 16 bits
 SESSION_EVENTS_LIMIT = 32_767
 SESSION_EVENTS_MAX = 1_000
 SESSION_KEY_BYTES_MAX = 256
+SESSION_IDLE_NS_MAX = 10**18  # 31.7 years: added to a time, it has to stay within 64 bits
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,6 +67,8 @@ class LogSettings:
             raise ValueError("alert_budget is not negative")
         if min(self.session_idle_ns, self.session_events_max, self.sessions_open_max) < 1:
             raise ValueError("session limits are positive")
+        if self.session_idle_ns > SESSION_IDLE_NS_MAX:
+            raise ValueError(f"session_idle_ns is at most {SESSION_IDLE_NS_MAX} (31.7 years)")
         low, high = SESSIONS_BYTES_RANGE
         if not low <= self.sessions_bytes_max <= high or self.session_events_max > SESSION_EVENTS_LIMIT:
             raise ValueError(

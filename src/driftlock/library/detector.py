@@ -7,7 +7,6 @@ how lines are cut into calls changes none of them.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict
 from typing import Any, Literal
@@ -16,7 +15,7 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from driftlock.core.log_settings import LogSettings
+from driftlock.core.log_settings import SESSION_IDLE_NS_MAX, LogSettings
 from driftlock.core.log_stream import Assembled, LogStream
 from driftlock.core.packing import pack, seal, unpack, unseal
 from driftlock.core.profiles import Profile, ProfileName, chosen
@@ -79,8 +78,10 @@ class Detector:
         session_idle_s: float = 30.0,
         baseline_units: int | None = None,
     ) -> None:
-        if not 0.0 < session_idle_s < math.inf:
-            raise ValueError("session_idle_s is a positive number of seconds")
+        if not 0.0 < session_idle_s <= SESSION_IDLE_NS_MAX / SECOND_NS:
+            raise ValueError(
+                f"session_idle_s is a positive number of seconds, at most {SESSION_IDLE_NS_MAX // SECOND_NS}"
+            )
         told = {"p_value_threshold": p_value_threshold, "alert_budget": alert_budget}
         numbers = chosen(profile, **told) if profile is not None else DEFAULTS
         settings = LogSettings(
@@ -96,6 +97,8 @@ class Detector:
         if session_pattern is not None:
             if mode != "session":
                 raise ValueError('session_pattern needs mode="session"')
+            if not session_pattern:
+                raise ValueError("session_pattern is empty; without one, tell each line's session to observe")
             check_pattern(session_pattern)
         self._begin(settings, session_pattern, LogStream(settings), LineReader())
 

@@ -229,7 +229,10 @@ class Settings:
         ),
     ] = "zstd"
     session_idle_s: Annotated[
-        float, _option(_DETECTION, "A session or trace without events for so long is complete.", least=0.1)
+        float,
+        _option(
+            _DETECTION, "A session or trace without events for so long is complete.", least=0.1, most=1e9
+        ),
     ] = 30.0
 
     request_bytes_max: Annotated[

@@ -1,15 +1,13 @@
-"""Text logs for the command line: chunks of lines as canonical lines with times, session keys, CSV series.
+"""Text logs for the command line: chunks of lines as canonical lines with times, and session keys.
 
-Owns: splitting text into lines, JSON lines, keys by pattern, and reading a `timestamp,value` file. Must not
-know: detection, terminals. Everything is linear in its input; patterns run in Rust's regex engine, which
-has no backtracking.
+Owns: splitting text into lines, JSON lines, and keys by pattern. Must not know: detection, terminals.
+Everything is linear in its input; patterns run in Rust's regex engine, which has no backtracking.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -17,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from driftlock.errors import InputError
+from driftlock.errors import UsageError
 from driftlock.signals.batch import Lines
 from driftlock.signals.canonical import hash_lines
 from driftlock.signals.log_text import (
@@ -42,7 +40,6 @@ BODY_KEYS = ("message", "msg", "log", "body")
 TIME_KEYS = ("time", "timestamp", "ts", "@timestamp")
 LEVEL_KEYS = ("level", "severity", "levelname", "lvl")
 TIME_NS_MAX = 2**63 - 1
-BAD_CELLS_TOLD = 60
 
 Index = npt.NDArray[np.int64]
 
@@ -121,37 +118,10 @@ def extract_keys(data: bytes, pattern: str) -> LineKeys:
 
 
 def check_pattern(pattern: str) -> None:
-    """Raise `UsageError` when `extract_keys` would refuse the pattern."""
+    """Raise `UsageError` when `extract_keys` would refuse the pattern, or it is empty and names nothing."""
+    if not pattern:
+        raise UsageError("The pattern is empty: all lines would have the same key.")
     extracted(pl.Series(["x"], dtype=pl.String), pattern)
-
-
-def read_series(path: Path) -> tuple[list[str], npt.NDArray[np.float64]]:
-    """The columns `timestamp` and `value` (else the first two) of a CSV file, also gzip or zstd.
-
-    Raises `InputError`, with the line of the first cell that is not a finite number.
-    """
-    try:
-        table = pl.read_csv(path, infer_schema=False)
-    except FileNotFoundError as error:
-        raise InputError(f"{path} does not exist") from error
-    except (OSError, pl.exceptions.PolarsError) as error:
-        raise InputError(f"{path} cannot be read as CSV: {_first_line(error)}") from error
-    if table.width < 2:
-        raise InputError(f"{path} needs two columns: timestamp,value")
-    named = {"timestamp", "value"} <= set(table.columns)
-    times, cells = (table["timestamp"], table["value"]) if named else (table.to_series(0), table.to_series(1))
-    values = cells.str.strip_chars().cast(pl.Float64, strict=False)
-    bad = (values.is_null() | ~values.is_finite()).fill_null(True)
-    if bad.any():
-        row = int(bad.arg_true()[0])
-        raise InputError(
-            f"{path}, line {row + 2}: {str(cells[row])[:BAD_CELLS_TOLD]!r} is not a finite number"
-        )
-    return times.fill_null("").to_list(), values.to_numpy()
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]
 
 
 # ---- JSON lines

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -93,6 +94,22 @@ def test_no_colour_where_none_is_wanted() -> None:
     assert "\x1b[" not in call("up", "--help").stdout
 
 
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1", "utf-8"])
+def test_a_terminal_that_knows_few_characters_gets_the_others_escaped(encoding: str, tmp_path: Path) -> None:
+    assert call("detect", "--help", PYTHONIOENCODING=encoding).returncode == 0
+    log = tmp_path / "unicode.log"
+    fire = "PANIC диск 🔥\n" * 50
+    log.write_text("".join(f"GET /größe/{n} took {n * 37 % 900} ms\n" for n in range(2_000)) + fire)
+    done = subprocess.run(
+        [sys.executable, "-m", "driftlock", "detect", str(log), "--format", "json"],
+        capture_output=True,
+        env={**os.environ, "PYTHONIOENCODING": encoding},
+        check=False,
+    )
+    assert done.returncode == 10, done.stderr
+    assert "PANIC диск 🔥" in json.loads(done.stdout.decode(encoding))["explanation"]
+
+
 def test_a_reader_that_leaves_early_is_no_fault() -> None:
     done = subprocess.run(
         f"{sys.executable} -m driftlock up --help | head -1",
@@ -114,3 +131,10 @@ def test_version_is_told_both_ways() -> None:
 def test_the_reference_page_is_current() -> None:
     page = (ROOT / "docs" / "reference" / "cli.md").read_text()
     assert page == cli_page(), "run `make docs`"
+
+
+@pytest.mark.parametrize("name", ["detect", "score", "up"])
+def test_help_keeps_words_in_angle_brackets(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main([name, "--help"])
+    assert "what matches reads <NAME>, before" in " ".join(capsys.readouterr().out.replace("│", " ").split())

@@ -193,6 +193,90 @@ def test_a_series_comes_back_with_scores(tmp_path: Path, capsys: pytest.CaptureF
     assert any(row["unit"] == rows[2_800].split(",")[0] for row in found)
 
 
+@pytest.fixture
+def series(tmp_path: Path) -> Path:
+    """400 calm points, a minute apart, and one that is not."""
+    rng = random.Random(4)
+    values = [rng.gauss(0, 1) + 60 * (row == 300) for row in range(400)]
+    rows = [f"2026-03-01 {row // 60:02}:{row % 60:02}:00,{value}" for row, value in enumerate(values)]
+    path = tmp_path / "cpu.csv"
+    path.write_text("\n".join(["timestamp,value", *rows]) + "\n")
+    return path
+
+
+def test_gaps_of_a_series_are_skipped_and_told(series: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    lines = series.read_text().splitlines()
+    for row, gap in ((200, "nan"), (250, ""), (320, "NULL")):
+        lines[1 + row] = lines[1 + row].split(",")[0] + "," + gap
+    series.write_text("\n".join(lines))
+    assert run_detect(str(series), format="json") == FOUND_EXIT_CODE
+    out, err = capsys.readouterr()
+    (alarm,) = [row for row in json_rows(out) if row["unit"] == "2026-03-01 05:00:00"]
+    assert lines[alarm["first_line"] - 1].startswith("2026-03-01 05:00:00")
+    assert ": 400 points, 269 judged by those before them, " in err
+    assert "3 gaps without a number were skipped." in err
+    score(str(series), format="json")
+    rows = json_rows(capsys.readouterr().out)
+    assert [row["timestamp"] for row in rows if row["value"] is None] == [
+        lines[n].split(",")[0] for n in (201, 251, 321)
+    ]
+    score(str(series))
+    scored = list(csv.DictReader(io.StringIO(capsys.readouterr().out)))
+    assert [float(row["anomaly_score"]) for row in scored if row["value"] == "nan"] == [0.0] * 3
+
+
+@pytest.mark.parametrize("separator", [";", "\t"], ids=["semicolon", "tab"])
+def test_a_series_with_another_separator_is_the_same(
+    separator: str, series: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    score(str(series))
+    expected = capsys.readouterr().out
+    series.write_text(series.read_text().replace(",", separator))
+    score(str(series))
+    assert capsys.readouterr().out == expected
+    assert run_detect(str(series)) == FOUND_EXIT_CODE
+
+
+@pytest.mark.parametrize("pack", [bytes, gzip.compress, zstandard.compress], ids=["plain", "gzip", "zstd"])
+def test_a_series_may_come_packed_and_through_a_pipe(
+    pack: Callable[[bytes], bytes], series: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    score(str(series))
+    expected = capsys.readouterr().out
+    pipe = series.with_suffix(".pipe")
+    os.mkfifo(pipe)
+    writer = threading.Thread(target=pipe.write_bytes, args=(pack(series.read_bytes()),))
+    writer.start()
+    score(str(pipe))
+    writer.join()
+    assert capsys.readouterr().out == expected
+
+
+def test_a_series_is_not_followed(series: Path) -> None:
+    with pytest.raises(UsageError, match="series cannot be followed"):
+        detect(str(series), follow=True)
+
+
+def test_a_series_that_is_too_short_is_told(series: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    lines = series.read_text().splitlines()
+    for count, told in (
+        (1, "no points under its header, so there is nothing to judge."),
+        (2, "1 point, too short for p ≤ 0.01: it takes 227."),
+        (227, "226 points, too short for p ≤ 0.01: it takes 227."),
+        (228, "227 points, 99 judged by those before them, 0 anomalies."),
+    ):
+        series.write_text("\n".join(lines[:count]) + "\n\n")
+        assert run_detect(str(series)) == 0
+        out, err = capsys.readouterr()
+        assert (out, err) == ("", f"{series}: {told}\n")
+
+
+def test_a_time_that_is_none_is_told_with_its_file(series: Path) -> None:
+    series.write_text("timestamp,value\n2026-03-01 00:00:00,1\nyesterday,2\n")
+    with pytest.raises(InputError, match=r"cpu\.csv, row 2: 'yesterday'"):
+        score(str(series))
+
+
 def run_detect(*files: str, **options: Any) -> int:
     with pytest.raises(SystemExit) as ended:
         detect(*files, **options)
@@ -205,7 +289,8 @@ def test_detect_tells_the_fault_its_place_and_why(tmp_path: Path, capsys: pytest
     assert run_detect(str(log), format="json") == FOUND_EXIT_CODE
     out, err = capsys.readouterr()
     rows = json_rows(out)
-    assert "5,000 lines" in err
+    assert err.startswith(f"{log}: 5,000 lines in ")
+    assert len(err.splitlines()) == 1
     assert len(rows) <= 3
     (fault,) = [row for row in rows if "remounting" in row["explanation"]]
     assert fault["first_line"] <= 4_001 <= fault["last_line"]
@@ -241,7 +326,7 @@ def test_a_profile_holds_for_sessions_and_series(tmp_path: Path, capsys: pytest.
     log.write_text(session_log(8, 500, {300}))
     assert run_detect(str(log), session_key="job", profile="balanced") == FOUND_EXIT_CODE
     assert run_detect(str(log), session_key="job", profile="strict") == 0
-    assert "too short for p ≤ 0.001: with 500 units" in capsys.readouterr().err
+    assert "too short for p ≤ 0.001: with 500 sessions" in capsys.readouterr().err
     series = tmp_path / "cpu.csv"
     rng = random.Random(4)
     values = [rng.gauss(0, 1) + 60 * (row == 300) for row in range(400)]
@@ -260,11 +345,52 @@ def test_detect_finds_nothing_in_an_ordinary_log(tmp_path: Path, capsys: pytest.
     assert capsys.readouterr().out == ""
 
 
-def test_detect_says_when_a_log_is_too_short(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize(
+    ("lines", "sizes", "told"),
+    [
+        (50, {}, "it makes 2 units of 25 lines, and 41 are learned first. It takes 1,050 lines, or 82 with"),
+        (100, {}, "It takes 1,050 lines, or --baseline 41 --window 2 --hop 1."),
+        (1_049, {}, "it makes 41 units of 25 lines, and 41 are learned first. It takes 1,050 lines"),
+        (3_000, {"baseline": 5_000}, "and 200 are learned first. It takes 5,025 lines, or --baseline 1025."),
+        (90, {"baseline": 90, "window": 1, "hop": 1}, "units of one line, and 90 are learned first."),
+    ],
+)
+def test_a_log_that_is_too_short_to_judge_is_told_with_what_would_do(
+    lines: int, sizes: dict[str, int], told: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     log = tmp_path / "short.log"
-    log.write_text(block_log(7, 100))
+    log.write_text(block_log(7, lines))
+    assert run_detect(str(log), **sizes) == 0
+    said = capsys.readouterr().err
+    assert told in said
+    flags = re.findall(r"--(\w+) (\d+)", said)
+    enough, _, longer = re.sub(",", "", said).rpartition("It takes ")[2].partition(" lines")
+    for text, chosen in (
+        (block_log(7, int(enough)), sizes),
+        (block_log(7, max(lines, 82)), sizes | {name: int(number) for name, number in flags}),
+    ):
+        assert longer
+        log.write_text(text)
+        run_detect(str(log), **chosen)
+        assert " judged by " in capsys.readouterr().err
+
+
+def test_few_units_are_told_with_how_many_it_takes(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    log = tmp_path / "jobs.log"
+    log.write_text("".join(f"job=j{n % 10} step {n}\n" for n in range(100)))
+    assert run_detect(str(log), session_key="job") == 0
+    said = "too short for p ≤ 0.05: with 10 sessions the least is 0.091. It takes 19: a longer log."
+    assert said in capsys.readouterr().err
+    log.write_text("".join(f"job=j{n % 19} step {n}\n" for n in range(190)))
+    assert run_detect(str(log), session_key="job") == 0
+    assert "17 units judged by 2 learned first" in capsys.readouterr().err
+    assert run_detect(str(log), session_key="job", baseline_fraction=0.99) == 0
+    assert "all 19 sessions are learned" in capsys.readouterr().err
+    log.write_text("")
     assert run_detect(str(log)) == 0
-    assert "too short" in capsys.readouterr().err
+    assert "no lines, so there is nothing to judge" in capsys.readouterr().err
 
 
 def test_detect_by_session_pattern_and_by_key(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -300,6 +426,31 @@ def test_names_of_sessions_are_redacted_and_cannot_write_to_the_terminal(
     assert "example.com" not in out
 
 
+def test_a_field_that_no_line_has_is_told_by_its_name(tmp_path: Path) -> None:
+    log = tmp_path / "jobs.log"
+    log.write_text(session_log(8, 50, set()))
+    with pytest.raises(InputError, match=r"No line of .* has a field 'jobs'\.$"):
+        detect(str(log), session_key="jobs")
+    with pytest.raises(InputError, match=r"No line of .* has a match of 'jobs'\.$"):
+        detect(str(log), session="jobs")
+
+
+@pytest.mark.parametrize("field", ["request-id", "a.b", "@<x>", "größe", "a b\\", "^$[]{}"])
+def test_the_name_of_a_field_is_no_pattern(
+    field: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    log = tmp_path / "jobs.log"
+    log.write_text(session_log(8, 500, {300}).replace("job=", f"{field}="))
+    assert run_detect(str(log), session_key=field, format="json") == FOUND_EXIT_CODE
+    assert json_rows(capsys.readouterr().out)[0]["unit"] == "j300"
+
+
+def test_a_file_may_be_named_like_an_option(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("-app.log").write_text(block_log(6, 5_000, fault_at=4_000))
+    assert run_detect("-app.log") == FOUND_EXIT_CODE
+
+
 def test_session_key_reads_json_lines(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     log = tmp_path / "jobs.jsonl"
     rows = []
@@ -317,6 +468,11 @@ def test_wrong_use_is_told_in_a_sentence(tmp_path: Path) -> None:
     for call in (
         lambda: detect(),
         lambda: detect(str(log), session="(", session_key=None),
+        lambda: detect(str(log), session=""),
+        lambda: detect(str(log), session_key=""),
+        lambda: detect(str(log), "--no-such-option"),
+        lambda: score("--no-such-option"),
+        lambda: score(str(log), session=""),
         lambda: detect(str(log), session="a", session_key="b"),
         lambda: detect(str(log), str(log), follow=True),
         lambda: score(str(log), baseline=10, window=50),
@@ -335,8 +491,8 @@ def test_wrong_use_is_told_in_a_sentence(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "content",
-    [b"", b"\n\n\n", b"\xff\xfe\x00" * 5_000, b"x" * 1_000_000],
-    ids=["empty", "blank", "binary", "long"],
+    [b"", b"\n\n\n", b"\x00\xff\xfe" * 5_000, b"x" * 1_000_000, b"10 %\r100 %\rdone\n", b"one\r"],
+    ids=["empty", "blank", "binary", "long", "returns", "return"],
 )
 def test_odd_files_are_no_crash(content: bytes, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     log = tmp_path / "odd.log"
@@ -344,6 +500,26 @@ def test_odd_files_are_no_crash(content: bytes, tmp_path: Path, capsys: pytest.C
     score(str(log))
     assert capsys.readouterr().out == ""
     assert run_detect(str(log)) == 0
+
+
+def test_one_file_of_several_that_cannot_be_read_is_passed_over(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    log, none, wide = tmp_path / "web.log", tmp_path / "none.log", tmp_path / "wide.log"
+    log.write_text(block_log(6, 5_000, fault_at=4_000))
+    wide.write_text("a\n", encoding="utf-16")
+    assert run_detect(str(none), str(log), str(wide), str(tmp_path), format="json") == InputError.exit_code
+    out, err = capsys.readouterr()
+    assert {row["file"] for row in json_rows(out)} == {str(log)}
+    for told in (
+        "none.log cannot be opened",
+        "web.log: 5,000 lines",
+        "wide.log is in UTF-16",
+        "Is a directory",
+    ):
+        assert told in err
+    with pytest.raises(UsageError):
+        detect(str(log), str(none), session="(")
 
 
 def test_moments() -> None:

@@ -289,6 +289,7 @@ def test_inputs_are_not_written_to() -> None:
         {"alert_budget": -1.0},
         {"mode": "lines"},
         {"session_idle_ns": 0},
+        {"session_idle_ns": 10**18 + 1},
         {"calibration_max": 10},
         {"baseline_units": 1},
     ],

@@ -194,12 +194,15 @@ def test_warm_up_is_told() -> None:
         lambda: Detector(window_size=5),
         lambda: Detector(p_value_threshold=0),
         lambda: Detector(session_pattern="x"),
+        lambda: Detector(mode="session", session_pattern=""),
         lambda: Detector(mode="session", session_idle_s=0),
+        lambda: Detector(mode="session", session_idle_s=1e300),
+        lambda: Detector(mode="session", session_idle_s=float("nan")),
         lambda: Detector(mode="session").observe(["no key"]),
         lambda: Detector().observe(["a key"], session="s"),
         lambda: Detector().observe_unit(["a line"]),
     ],
-    ids=["mode", "sizes", "p", "pattern", "idle", "no-key", "key", "unit"],
+    ids=["mode", "sizes", "p", "pattern", "empty", "idle", "long", "nan", "no-key", "key", "unit"],
 )
 def test_wrong_use_is_a_value_error(call) -> None:  # type: ignore[no-untyped-def]
     with pytest.raises(ValueError):

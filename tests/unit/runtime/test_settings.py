@@ -10,6 +10,7 @@ from cyclopts import App, CycloptsError
 
 from driftlock.cli.reference import settings_page
 from driftlock.cli.sources import ConfigFile, providers
+from driftlock.core.log_settings import SESSION_IDLE_NS_MAX
 from driftlock.errors import UsageError
 from driftlock.runtime.settings import DEFAULTS, Settings, documented, environment_name, is_loopback
 from driftlock.signals.sessions import Sessions
@@ -176,11 +177,19 @@ def test_a_named_file_must_exist() -> None:
         ("--log-level", "loud"),
         ("--p-value-threshold", "0"),
         ("--sse-connections-max", "-1"),
+        ("--session-idle-s", "1e300"),
+        ("--session-idle-s", "inf"),
+        ("--session-idle-s", "nan"),
     ],
 )
 def test_values_out_of_bounds_are_refused(flag: str, value: str) -> None:
     with pytest.raises(CycloptsError):
         read(flag, value)
+
+
+def test_the_longest_silence_is_one_that_a_stream_takes() -> None:
+    settings = read("--session-idle-s", "1e9")
+    assert int(settings.session_idle_s * 1e9) == SESSION_IDLE_NS_MAX
 
 
 def test_a_longer_environment_name_is_not_taken_for_a_setting(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gzip
 import re
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -12,9 +11,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from driftlock.errors import InputError, UsageError
+from driftlock.errors import UsageError
 from driftlock.signals.text_time import FORMATS, line_times
-from driftlock.signals.textlog import check_pattern, extract_keys, line_bounds, read_series, text_batch
+from driftlock.signals.textlog import check_pattern, extract_keys, line_bounds, text_batch
 
 LOGHUB = Path(__file__).parents[4] / "shared" / "data" / "loghub"
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -170,47 +169,6 @@ def test_patterns_that_cannot_run_are_usage_errors(pattern: str) -> None:
 def test_a_bad_pattern_is_told_in_the_words_of_the_engine() -> None:
     with pytest.raises(UsageError, match="unclosed group"):
         check_pattern("(")
-
-
-@pytest.mark.parametrize("packed", [False, True])
-def test_series(tmp_path: Path, packed: bool) -> None:
-    path = tmp_path / "series.csv"
-    raw = b"timestamp,value\n2014-07-01 00:00:00,10844\n2014-07-01 00:30:00, 8.5 \n"
-    path.write_bytes(gzip.compress(raw) if packed else raw)
-    times, values = read_series(path)
-    assert times == ["2014-07-01 00:00:00", "2014-07-01 00:30:00"]
-    assert values.tolist() == [10844.0, 8.5]
-
-
-def test_series_columns_by_name_or_place(tmp_path: Path) -> None:
-    path = tmp_path / "series.csv"
-    path.write_text("value,timestamp\n1,a\n")
-    assert read_series(path)[0] == ["a"]
-    path.write_text("t,v\na,1\n")
-    assert read_series(path)[1].tolist() == [1.0]
-
-
-@pytest.mark.parametrize(
-    ("text", "told"),
-    [
-        ("timestamp,value\na,1\nb,x\n", "line 3: 'x'"),
-        ("timestamp,value\na,\n", "line 2"),
-        ("timestamp,value\na,nan\n", "line 2: 'nan'"),
-        ("timestamp,value\na,1\nb,inf\n", "line 3: 'inf'"),
-        ("timestamp\na\n", "two columns"),
-        ("", "cannot be read as CSV"),
-    ],
-)
-def test_bad_series_are_told_with_their_line(tmp_path: Path, text: str, told: str) -> None:
-    path = tmp_path / "series.csv"
-    path.write_text(text)
-    with pytest.raises(InputError, match=told):
-        read_series(path)
-
-
-def test_a_missing_series_is_told(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="does not exist"):
-        read_series(tmp_path / "none.csv")
 
 
 def test_every_line_of_the_real_logs_has_its_time() -> None:
