@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from driftlock.core.calibration import Calibration
-from driftlock.core.calibration_hours import CalibrationByHour, hours_of
+from driftlock.core.calibration_hours import CalibrationByHour
 from driftlock.core.coder import CodedUnit, Coder, Part
 from driftlock.core.coder_context import ContextCoder
 from driftlock.core.coder_count import CountCoder
@@ -105,6 +105,7 @@ class LogModel:
     def run(
         self,
         units: Units,
+        hours: npt.NDArray[np.int64],
         first: int,
         found: Found,
         *,
@@ -114,8 +115,9 @@ class LogModel:
     ) -> tuple[int, int]:
         """Assesses and learns units from `first` on at a stretch, and adds their scores to the calibration.
 
-        Fills the rows of `found`; returns the first unit not taken, and why (see `log_run`). `before` has the
-        scores of the blocks that share a window with the first unit, oldest first.
+        `hours` are `hours_of` the units. Fills the rows of `found`; returns the first unit not taken, and why
+        (see `log_run`). `before` has the scores of the blocks that share a window with the first unit, oldest
+        first.
         """
         tallies = self._tallies(calibration.whole)
         stop, why = run_units(
@@ -123,7 +125,7 @@ class LogModel:
             units.bounds,
             units.known,
             units.taught,
-            hours_of(units.last_time_ns),
+            hours,
             first,
             Learned(
                 self._templates.hashes,

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from driftlock.core.calibration_hours import NO_HOUR, CalibrationByHour, hour_of
+from driftlock.core.calibration_hours import NO_HOUR, CalibrationByHour, hour_of, hours_of
 from driftlock.core.coder import coded_unit
 from driftlock.core.decision import Cause, Decision, Evidence
 from driftlock.core.edetector import Drift, DriftDetector
@@ -270,6 +270,7 @@ class LogStream:
             return []
         verdicts: list[Verdict] = []
         judged, found = _Judged.none(len(units)), found_for(units.bounds)
+        hours = hours_of(units.last_time_ns)
         row = 0
         while row < len(units):
             if len(self._marks) < self._templates.capacity:
@@ -284,6 +285,7 @@ class LogStream:
             if self._window.full:
                 stop, why = self._model.run(
                     units,
+                    hours,
                     row,
                     found,
                     calibration=self._calibration,

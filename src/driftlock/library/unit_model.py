@@ -15,8 +15,9 @@ from driftlock.core.coder import CodedUnit, coded_unit
 from driftlock.core.log_model import LogModel
 from driftlock.core.templates import TemplateTable
 from driftlock.library.inputs import LinesIn, lines_of
-from driftlock.signals.canonical import canonicalise, hash_lines
+from driftlock.signals.canonical import hash_lines
 from driftlock.signals.line_batch import joined
+from driftlock.signals.masking import DEFAULT_MASKING
 
 
 class UnitModel:
@@ -64,7 +65,7 @@ class UnitModel:
         """The ids of a unit's lines, blank ones left out, and which ids were taken from older templates."""
         raw = [line for line in lines_of(unit) if line.strip()] or [b""]
         buffer, bounds = joined(raw)
-        lines = canonicalise(buffer, bounds[:-1], bounds[1:])
+        lines = DEFAULT_MASKING.canonical(buffer, bounds[:-1], bounds[1:])
         hashes = hash_lines(lines)
         parts = [np.zeros(0, np.int32)]
         gone: list[int] = []

@@ -1,4 +1,4 @@
-"""Canonical bytes, version 4: a line of text with its variable parts replaced by typed placeholders.
+"""Canonical bytes, version 5: a line of text with its variable parts replaced by typed placeholders.
 
 Owns: the grammar below, its compiled scanner, and the 64-bit hash of a canonical line. Must not know: OTLP,
 streams, detection. The scanner is in `scanner.py`, what it matches in `mask_times.py`, `masks.py`,
@@ -46,7 +46,7 @@ from driftlock.signals.scanner import ZERO, mask_line
 
 __all__ = ["CANONICAL_VERSION", "LINE_BYTES_MAX", "MARKS", "canonicalise", "hash_lines", "with_endings"]
 
-CANONICAL_VERSION = 4
+CANONICAL_VERSION = 5
 LINE_BYTES_MAX = 4096
 # Worst growth: one byte and a line break become `<num>` and the three bytes of the mark.
 GROWTH_MAX = 5

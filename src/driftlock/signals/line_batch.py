@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from driftlock.signals.batch import Lines
-from driftlock.signals.canonical import canonicalise
+from driftlock.signals.masking import DEFAULT_MASKING
 from driftlock.signals.text_time import FORMATS, YEAR_UNKNOWN, line_times
 from driftlock.signals.textlog import json_line, json_stamp
 
@@ -50,7 +50,7 @@ class LineReader:
             raw if value is None else json_stamp(value) for raw, value in zip(lines, objects, strict=True)
         ]
         buffer, bounds = joined(bodies)
-        canonical = canonicalise(buffer, bounds[:-1], bounds[1:])
+        canonical = DEFAULT_MASKING.canonical(buffer, bounds[:-1], bounds[1:])
         return canonical, self._times(stamps)
 
     def _times(self, stamps: Sequence[bytes]) -> npt.NDArray[np.int64]:

@@ -16,6 +16,7 @@ from driftlock.signals.batch import Lines
 from driftlock.signals.canonical import CANONICAL_VERSION, canonicalise
 from driftlock.signals.patterns import Pattern, masked, parse_patterns
 from driftlock.signals.redaction import CLASSES, SECRETS, checked_classes
+from driftlock.signals.second_look import hidden
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +49,9 @@ class Masking:
         """The canonical line of each `buffer[starts[i]:ends[i]]`, in order."""
         if self.patterns:
             buffer, starts, ends = masked(buffer, starts, ends, self.patterns)
-        return canonicalise(buffer, starts, ends, secrets=SECRETS in self.redact)
+        secrets = SECRETS in self.redact
+        buffer, starts, ends = hidden(buffer, starts, ends, secrets=secrets)
+        return canonicalise(buffer, starts, ends, secrets=secrets)
 
 
 DEFAULT_MASKING = Masking()

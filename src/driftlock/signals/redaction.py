@@ -20,6 +20,7 @@ from collections.abc import Callable
 from functools import lru_cache
 
 from driftlock.errors import UsageError
+from driftlock.signals.announced import hide
 
 SECRETS, PERSONAL = "secrets", "personal"
 CLASSES = (SECRETS, PERSONAL)
@@ -89,14 +90,6 @@ _SECRETS: tuple[tuple[re.Pattern[str], _Replace], ...] = (
     (re.compile(r"\beyJ[\w-]*+\.[\w-]*+\.[\w-]*+"), "<jwt>"),
     (re.compile(rf"(?<![\w-])(?:{_PREFIXES})(?=[\w-]*\d)[\w-]{{{KEY_BYTES_MIN - 3},}}+"), "<secret>"),
     (re.compile(r"\bA[KS]IA[0-9A-Z]{16}\b"), "<secret>"),
-    (  # the whole list of `name=value` (RFC 6265, section 4.2.1)
-        re.compile(
-            rf"""((?:{_joined(("cookie",))})\\?["']?\s?[:=]\s?)(?!<secret>){_VALUE}"""
-            rf"(?:;\s?[\w.-]{{1,64}}+={_VALUE})*+",
-            re.IGNORECASE,
-        ),
-        r"\1<secret>",
-    ),
     (
         re.compile(
             rf"""((?:{_joined(ALWAYS + UNLESS_PROSE)})\\?["']?\s?[:=]\s?{_SCHEME})(?!<secret>){_VALUE}""",
@@ -177,6 +170,7 @@ def _suspicious(text: str) -> bool:
 
 
 def _redacted(text: str, classes: tuple[str, ...]) -> str:
+    text = hide(text, secrets=SECRETS in classes, personal=PERSONAL in classes, userinfo="<secret>@")
     if not _suspicious(text):
         return text
     for name in classes:
