@@ -31,6 +31,8 @@ _SHORT = names("pass pwd pw sig signature sid otp pin dsn cred creds token")
 _KNOWN = names(BEGINNINGS + " ya29. AKIA ASIA")
 _KNOWN_FIRST = np.zeros(256, dtype=np.bool_)
 _KNOWN_FIRST[_KNOWN[:, 0]] = True
+_KNOWN_PAIRS = np.zeros((32, 32), dtype=np.bool_)  # of bytes that one begins with, by their last five bits
+_KNOWN_PAIRS[_KNOWN[:, 0] & 31, _KNOWN[:, 1] & 31] = True
 
 _BETWEEN = np.zeros(256, dtype=np.bool_)  # may stand between a name and its separator
 _BETWEEN[list(b" \"'\\=]")] = True
@@ -103,7 +105,12 @@ def worth_a_look(b, k, n):  # type: ignore[no-untyped-def]
         elif c == 0xEF:  # the full-width @
             if p + 2 < n and b[p + 1] == 0xBC and b[p + 2] == 0xA0:
                 return True
-        elif (p == k or not CLASS[b[p - 1]] & ALNUM) and _begins_known(b, p, n):
+        elif (
+            p + 1 < n
+            and _KNOWN_PAIRS[c & 31, b[p + 1] & 31]
+            and (p == k or not CLASS[b[p - 1]] & ALNUM)
+            and _begins_known(b, p, n)
+        ):
             return True
     return False
 
