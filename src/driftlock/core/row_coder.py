@@ -29,6 +29,8 @@ BANDWIDTHS = (1 / 16, 1 / 8, 1 / 4, 1 / 2, 1.0, 2.0)
 BANDWIDTH_ROWS_MAX = 256
 """References that choose the bandwidth: its cost grows with their square."""
 DISTANCE_MAX = 1e15
+VALUE_MAX = 1e150
+"""Larger values count as this one: distances between them, and their scale, stay finite."""
 _IQR_OF_NORMAL = 1.349
 _CONSTANT_SCALE = 2.0**-20
 """Of a constant feature's size: what it may differ by and be nearly the same."""
@@ -91,14 +93,14 @@ class RowCoder:
         NaN marks a value that is missing, which tells nothing.
         """
         assert len(references) >= REFERENCES_MIN
-        held = np.array(references, np.float64, order="C")
+        held = _bounded(references)
         scales = np.array([_scale(held[:, j]) for j in range(held.shape[1])])
         chosen = min(BANDWIDTHS, key=lambda bandwidth: _bits_told(held, scales, bandwidth))
         return cls(held, _steepness(scales, chosen), chosen)
 
     def over(self, references: Floats) -> RowCoder:
         """The same scales and bandwidth over other references; scales of further features are theirs."""
-        held = np.array(references, np.float64, order="C")
+        held = _bounded(references)
         known = len(self.steepness)
         scales = np.array([_scale(held[:, j]) for j in range(known, held.shape[1])])
         steepness = np.concatenate([self.steepness, _steepness(scales, self.bandwidth)])
@@ -110,12 +112,16 @@ class RowCoder:
         The second pass is over all references but the nearest.
         """
         parts = np.empty(rows.shape)
-        _rows(np.ascontiguousarray(rows, np.float64), self.references, self.steepness, parts)
+        _rows(_bounded(rows), self.references, self.steepness, parts)
         return parts
 
     def bits(self, rows: Floats) -> Floats:
         """The bits of each row: the sums of `parts`, exact."""
         return np.asarray(self.parts(rows).sum(axis=1))
+
+
+def _bounded(rows: Floats) -> Floats:
+    return np.ascontiguousarray(np.clip(rows, -VALUE_MAX, VALUE_MAX), np.float64)
 
 
 def _scale(column: Floats) -> float:

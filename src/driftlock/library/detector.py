@@ -7,6 +7,7 @@ how lines are cut into calls changes none of them.
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict
 from typing import Any, Literal
@@ -21,16 +22,27 @@ from driftlock.core.packing import pack, seal, unpack, unseal
 from driftlock.core.profiles import Profile, ProfileName, chosen
 from driftlock.core.verdict import Verdict, WarmUp
 from driftlock.errors import InputError
-from driftlock.library.inputs import Line, LinesIn, Time, TimesIn, encoded, lines_of, row_times, time_in_ns
+from driftlock.library.alone import alone
+from driftlock.library.clock import SECOND_NS, Clock
+from driftlock.library.inputs import (
+    Line,
+    LinesIn,
+    Time,
+    TimesIn,
+    as_bytes,
+    encoded,
+    lines_of,
+    row_times,
+    time_in_ns,
+)
 from driftlock.signals.batch import Lines
 from driftlock.signals.canonical import CANONICAL_VERSION, hash_lines
 from driftlock.signals.line_batch import LineReader
 from driftlock.signals.textlog import check_pattern, extract_keys
 
-SNAPSHOT_FORMAT = 1
+SNAPSHOT_FORMAT = 2
 LINES_A_PASS = 65_536
 """Lines canonicalised at one go, so that memory does not follow the size of a call."""
-SECOND_NS = 1_000_000_000
 _MAGIC = b"DLDETECT"
 
 Sessions = Line | Sequence[Line | None] | None
@@ -53,7 +65,10 @@ class Detector:
     verdicts are alarms. Raises ValueError for settings that clash, UsageError for a pattern.
 
     The clock is the latest time seen: of the lines themselves, or as told. It moves in whole seconds. Lines
-    without any time leave it where it is; the alert budget is then not renewed.
+    without any time leave it where it is; the alert budget is then not renewed. A leap of more than a day (or
+    of 24 times `session_idle_s`) waits for three lines in a row, so that one wrong stamp does not stop it.
+
+    Not thread-safe: a call while another thread's is not finished raises ConcurrentUseError.
 
     >>> detector = Detector(baseline_size=400, window_size=50, hop_size=25)
     >>> calm = [f"GET /item/{n} took {n * 37 % 900} ms" for n in range(3_000)]
@@ -110,8 +125,10 @@ class Detector:
         self._stream = stream
         self._reader = reader
         self._lines = 0
-        self._now_ns = 0
+        self._clock = Clock(settings.session_idle_ns)
+        self._busy = threading.Lock()
 
+    @alone
     def observe(
         self, lines: LinesIn, *, session: Sessions = None, time: TimesIn | None = None
     ) -> list[Verdict]:
@@ -134,6 +151,7 @@ class Detector:
             )
         return verdicts
 
+    @alone
     def observe_unit(self, lines: LinesIn, *, key: Line = "", time: TimesIn | None = None) -> Verdict | None:
         """Takes a whole unit, such as all lines of one job; None while the baseline grows.
 
@@ -149,21 +167,22 @@ class Detector:
         first, self._lines = self._lines + 1, self._lines + len(raw)
         if not len(rows):
             return None
-        self._now_ns = max(self._now_ns, _second(int(times.max())))
+        now_ns = int(self._clock.at(times[rows])[-1])
         places, at = rows + first, times[rows]
         name = encoded(key).decode("utf-8", "replace")
         unit = Assembled([name], np.array([0, len(rows)]), places[:1], places[-1:], at[:1], at[-1:])
-        verdicts = self._stream.add_units(unit, *_columns(canonical, rows), now_ns=self._now_ns)
+        verdicts = self._stream.add_units(unit, *_columns(canonical, rows), now_ns=now_ns)
         return verdicts[0] if verdicts else None
 
+    @alone
     def advance(self, time: Time) -> list[Verdict]:
         """Moves the clock on; returns the verdicts on sessions that are silent by then."""
-        self._now_ns = max(self._now_ns, _second(time_in_ns(time)))
-        return self._stream.tick(self._now_ns)
+        return self._stream.tick(self._clock.move(time_in_ns(time)))
 
+    @alone
     def flush(self) -> list[Verdict]:
         """Ends the input: closes open sessions and drops an unfinished block; returns the last verdicts."""
-        return self._stream.flush(self._now_ns)
+        return self._stream.flush(self._clock.now_ns)
 
     @property
     def warm_up(self) -> WarmUp:
@@ -190,6 +209,7 @@ class Detector:
         """Bytes held, nearly."""
         return self._stream.state_bytes
 
+    @alone
     def snapshot(self) -> bytes:
         """The whole state, settings too. `restore` continues from it with the same verdicts, bit for bit."""
         state = pack(
@@ -200,7 +220,7 @@ class Detector:
                 "pattern": self._pattern,
                 "votes": self._reader.votes,
                 "lines": self._lines,
-                "now_ns": self._now_ns,
+                "clock": self._clock.state(),
                 "units": self._stream.warm_up.units_seen,
                 "stream": self._stream.snapshot(),
             }
@@ -224,7 +244,8 @@ class Detector:
             raise InputError("the snapshot was made by another version of Driftlock")
         detector = cls.__new__(cls)
         detector._begin(settings, state["pattern"], stream, LineReader(state["votes"]))
-        detector._lines, detector._now_ns = state["lines"], state["now_ns"]
+        detector._lines = state["lines"]
+        detector._clock.load(state["clock"])
         return detector
 
     def __reduce__(self) -> tuple[Callable[[bytes], Detector], tuple[bytes]]:
@@ -239,11 +260,10 @@ class Detector:
         first, self._lines = self._lines + 1, self._lines + len(raw)
         hashes, buffer, starts, ends = _columns(canonical, rows)
         times, positions = times[rows], rows + first
-        clocks = np.maximum.accumulate(np.maximum(times // SECOND_NS * SECOND_NS, self._now_ns))
+        clocks = self._clock.at(times)
         verdicts: list[Verdict] = []
         for low, high in _runs(clocks):
             part = slice(low, high)
-            self._now_ns = int(clocks[low])
             verdicts += self._stream.add(
                 hashes[part],
                 buffer,
@@ -252,7 +272,7 @@ class Detector:
                 times[part],
                 positions[part],
                 sessions=None if keys is None else [keys[row] for row in rows[part].tolist()],
-                now_ns=self._now_ns,
+                now_ns=int(clocks[low]),
             )
         return verdicts
 
@@ -295,11 +315,8 @@ def _runs(clocks: Int64s) -> Iterator[tuple[int, int]]:
     yield from zip([0, *cuts], [*cuts, len(clocks)], strict=True)
 
 
-def _second(time_ns: int) -> int:
-    return time_ns // SECOND_NS * SECOND_NS
-
-
-def _unpacked(data: bytes) -> dict[str, Any]:
+def _unpacked(snapshot: bytes) -> dict[str, Any]:
+    data = as_bytes(snapshot)
     if not data.startswith(_MAGIC):
         raise InputError("this is not a snapshot of a Detector")
     try:

@@ -5,6 +5,7 @@ Owns conversions and their errors only. Inputs are never written to.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -22,6 +23,9 @@ TimesIn = Time | Sequence[Time] | npt.NDArray[np.int64] | npt.NDArray[np.datetim
 
 YEAR_FIRST, YEAR_LAST = 1678, 2261
 TIME_NS_END = 2**63
+_FIRST, _LAST = np.datetime64(f"{YEAR_FIRST}-01-01", "us"), np.datetime64(f"{YEAR_LAST}-12-31T23:59:59", "us")
+_COARSE = ("Y", "M", "W", "D", "h", "m", "s", "ms", "us")
+_YEAR = re.compile(r"\s*([+-]?)(\d{4,})-\d")
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -31,6 +35,8 @@ def lines_of(lines: LinesIn) -> list[bytes]:
         return lines.split(b"\n")[: -1 if lines.endswith(b"\n") else None]
     if isinstance(lines, str):
         return lines_of(encoded(lines))
+    if not isinstance(lines, Iterable):
+        raise InputError(f"lines are a text or an iterable of lines, not {type(lines).__name__}")
     return [encoded(line) for line in lines]
 
 
@@ -41,6 +47,13 @@ def encoded(line: Line) -> bytes:
     if isinstance(line, bytes | bytearray | memoryview):
         return bytes(line)
     raise InputError(f"a line is str or bytes, not {type(line).__name__}")
+
+
+def as_bytes(snapshot: object) -> bytes:
+    """A snapshot as bytes. Raises InputError for what is not bytes-like."""
+    if isinstance(snapshot, bytes | bytearray | memoryview):
+        return bytes(snapshot)
+    raise InputError(f"a snapshot is bytes, not {type(snapshot).__name__}")
 
 
 def time_in_ns(time: Time) -> int:
@@ -72,19 +85,20 @@ def _held(time_ns: int, told: object) -> int:
 
 
 def _datetimes_in_ns(times: npt.NDArray[Any]) -> npt.NDArray[np.int64]:
-    coarse = times.astype("datetime64[us]")
-    if np.isnat(coarse).any():
+    if np.isnat(times).any():
         raise InputError("NaT is not a time")
-    for extreme in (coarse.min(), coarse.max()) if len(coarse) else ():
-        _held(1_000 * int(extreme.astype(np.int64)), extreme)
+    if np.datetime_data(times.dtype)[0] in _COARSE:  # these hold times that nanoseconds do not
+        for extreme in (times.min(), times.max()) if len(times) else ():
+            if not _FIRST.astype(times.dtype) <= extreme <= _LAST.astype(times.dtype):
+                raise InputError(f"the time {extreme} is not of the years {YEAR_FIRST} to {YEAR_LAST}")
     return times.astype("datetime64[ns]").astype(np.int64)
 
 
 def _texts_in_ns(texts: list[str]) -> npt.NDArray[np.int64]:
     found = times_in_ns(texts)
     for text in texts:
-        year = text.strip()[:5]
-        if year[4:] == "-" and year[:4].isdigit() and not YEAR_FIRST <= int(year[:4]) <= YEAR_LAST:
+        year = _YEAR.match(text)
+        if year and not (year[1] == "" and YEAR_FIRST <= int(year[2]) <= YEAR_LAST):
             raise InputError(f"the time {text} is not of the years {YEAR_FIRST} to {YEAR_LAST}")
     return found
 

@@ -12,13 +12,14 @@ from typing import Any
 
 import numpy as np
 
-from driftlock.core.row_coder import RowCoder
+from driftlock.core.row_coder import VALUE_MAX, RowCoder
 from driftlock.errors import InputError
 from driftlock.library.inputs import LinesIn
 from driftlock.library.unit_model import UnitModel
 
 FEATURES_MAX = 1_024
 ROWS_BEFORE_SCORE_MIN = 8
+WINDOW_ROWS_MAX = 65_536
 REFITTED_EVERY_ROWS = 128
 """Beside powers of two below: scales and bandwidth follow the window this often."""
 
@@ -42,8 +43,10 @@ class RowScorer:
     """What River's pipelines ask a step: it learns without labels."""
 
     def __init__(self, window_size: int = 256) -> None:
-        if window_size < ROWS_BEFORE_SCORE_MIN:
-            raise ValueError(f"window_size is at least {ROWS_BEFORE_SCORE_MIN}, not {window_size}")
+        if not ROWS_BEFORE_SCORE_MIN <= window_size <= WINDOW_ROWS_MAX:
+            raise ValueError(
+                f"window_size is {ROWS_BEFORE_SCORE_MIN} to {WINDOW_ROWS_MAX} rows, not {window_size}"
+            )
         self.window_size = window_size
         self._names: list[Any] = []
         self._rows = np.full((window_size, 0), np.nan)
@@ -74,7 +77,7 @@ class RowScorer:
         elif grown or len(self._names) > self._coder.references.shape[1]:
             self._coder = self._coder.over(self._rows[: min(self._learned, self.window_size)])
         else:
-            self._coder.references[at] = self._rows[at]
+            self._coder.references[at] = np.clip(self._rows[at], -VALUE_MAX, VALUE_MAX)
 
     def _admit(self, values: Mapping[Any, float]) -> None:
         known = set(self._names)
@@ -120,4 +123,6 @@ def _number(value: Any) -> float:
         number = float(value)
     except (TypeError, ValueError) as error:
         raise InputError(f"a feature is a number, not {type(value).__name__}") from error
+    except OverflowError as error:
+        raise InputError("a feature is beyond what a float64 holds") from error
     return number if math.isfinite(number) else math.nan

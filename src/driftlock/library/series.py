@@ -7,6 +7,7 @@ anomalies. How rows are cut into calls or mixed between series changes no verdic
 from __future__ import annotations
 
 import hashlib
+import threading
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from typing import Any
@@ -20,7 +21,8 @@ from driftlock.core.series import REFUSED, SCORED, SeriesBank, SeriesSettings, S
 from driftlock.core.series_text import point_verdict
 from driftlock.core.verdict import Verdict, WarmUp
 from driftlock.errors import InputError, UsageError
-from driftlock.library.inputs import TimesIn, row_times
+from driftlock.library.alone import alone
+from driftlock.library.inputs import TimesIn, as_bytes, row_times
 
 SNAPSHOT_FORMAT = 1
 NAME_CHARS_MAX = 256
@@ -36,6 +38,8 @@ class SeriesDetector:
     greatest p-value of an alarm and `alarm_bits` the least score; `series_max` bounds the series that are
     held (about 5 KB each), points of further ones are counted in `refused_points` and left out. Raises
     UsageError for settings out of range.
+
+    Not thread-safe: a call while another thread's is not finished raises ConcurrentUseError.
 
     >>> detector = SeriesDetector()
     >>> minute_ns = 60_000_000_000
@@ -66,9 +70,11 @@ class SeriesDetector:
         self._settings = settings
         self._bank = bank
         self._points = points
+        self._busy = threading.Lock()
         self.refused_points = refused
         """Points of series that found no room."""
 
+    @alone
     def observe(
         self,
         values: npt.ArrayLike,
@@ -85,7 +91,7 @@ class SeriesDetector:
         not finite have no verdict. `key` of a verdict is the series' name; `first` and `last` the point's
         number from 1, in the order of all that this detector was given; only alarms are explained.
         """
-        columns = self.score(values, times, series=series, cumulative=cumulative)
+        columns = self._score(values, times, series, cumulative)
         value = np.asarray(values, np.float64).reshape(-1)
         time_ns = row_times(times, len(value))
         number = self._points - len(value) + 1
@@ -102,6 +108,7 @@ class SeriesDetector:
             for row in np.flatnonzero(columns.status == SCORED).tolist()
         ]
 
+    @alone
     def score(
         self,
         values: npt.ArrayLike,
@@ -114,6 +121,11 @@ class SeriesDetector:
 
         Raises InputError where values, times and names do not match; nothing is learned then.
         """
+        return self._score(values, times, series, cumulative)
+
+    def _score(
+        self, values: npt.ArrayLike, times: TimesIn, series: Names, cumulative: bool
+    ) -> SeriesVerdicts:
         value = _numbers(values)
         time_ns = row_times(times, len(value))
         ids = _ids(series, len(value))
@@ -144,6 +156,7 @@ class SeriesDetector:
     def __len__(self) -> int:
         return len(self._bank)
 
+    @alone
     def snapshot(self) -> bytes:
         """The whole state, settings too. `restore` continues from it with the same verdicts, bit for bit."""
         state = pack(
@@ -205,7 +218,8 @@ def _shown(name: str) -> str:
     return name if len(name) <= NAME_CHARS_MAX else name[: NAME_CHARS_MAX - 1] + "…"
 
 
-def _unpacked(data: bytes) -> dict[str, Any]:
+def _unpacked(snapshot: bytes) -> dict[str, Any]:
+    data = as_bytes(snapshot)
     if not data.startswith(_MAGIC):
         raise InputError("this is not a snapshot of a SeriesDetector")
     try:

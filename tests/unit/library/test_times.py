@@ -23,6 +23,12 @@ BEYOND: list[Any] = [
     np.datetime64("0001-01-01"),
     np.datetime64("9999-12-31T00:00:00"),
     np.datetime64("NaT"),
+    "+9999-01-01",
+    "-2026-01-01",
+    "12026-01-01T00:00:00Z",
+    np.datetime64(2**62, "Y"),
+    np.datetime64(2**62, "D"),
+    np.datetime64(-(2**62), "us"),
 ]
 
 
@@ -49,4 +55,6 @@ def test_times_within_are_exact() -> None:
     assert time_in_ns(np.datetime64(told[:-1])) == expected
     assert row_times(np.array([told[:-1]], "datetime64[ns]"), 1).tolist() == [expected]
     assert time_in_ns(datetime(1678, 1, 1, tzinfo=UTC)) < 0 < time_in_ns(datetime(2261, 12, 31, tzinfo=UTC))
+    assert time_in_ns(np.datetime64(7_000_000_000, "as")) == 7
+    assert time_in_ns(np.datetime64("2026", "Y")) == time_in_ns("2026-01-01T00:00:00Z")
     assert time_in_ns("1969-12-31T23:59:59Z") == -1_000_000_000
