@@ -14,7 +14,9 @@ from hypothesis.extra.numpy import arrays
 from driftlock.core.coder import BIT_GRID
 from driftlock.core.row_coder import BANDWIDTHS, RowCoder
 
-CELLS = st.one_of(st.floats(-1e6, 1e6), st.sampled_from([0.0, 1.0, 1e300, -1e300, math.nan]))
+CELLS = st.one_of(
+    st.floats(-1e6, 1e6), st.sampled_from([0.0, 1.0, 1e300, -1e300, 1.7e308, -1.7e308, math.nan])
+)
 
 
 def naive_bits(coder: RowCoder, row: npt.NDArray[np.float64]) -> float:
@@ -25,7 +27,8 @@ def naive_bits(coder: RowCoder, row: npt.NDArray[np.float64]) -> float:
         for j, value in enumerate(row):
             if math.isnan(value):
                 continue
-            u = min(abs(float(value) - float(reference[j])) * float(coder.steepness[j]), 1e15)
+            told = min(max(float(value), -1e150), 1e150)
+            u = min(abs(told - float(reference[j])) * float(coder.steepness[j]), 1e15)
             bits += 2 * math.log2(4 / 3 if math.isnan(reference[j]) else 1 + u * u / 3)
         logs.append(bits)
     logs.remove(min(logs))
