@@ -18,7 +18,7 @@ from driftlock.core.counters import CounterTable, Ints, Uints, add_item, item_ke
 from driftlock.core.logarithm import log2
 from driftlock.core.templates import IdArray, TemplateTable
 
-SLOTS_MAX = 2_048
+SLOTS_MAX = 1_024
 
 
 @numba.njit(cache=True)

@@ -13,6 +13,8 @@ import numba
 import numpy as np
 import numpy.typing as npt
 
+from driftlock.core.templates import TEMPLATES_MAX
+
 CHUNK_IDS = 8
 OPEN, PAUSED, OVER = 0, 1, 2
 LISTS = 3
@@ -54,7 +56,7 @@ class Sessions(NamedTuple):
 class Links(NamedTuple):
     """`places`: slot + 1 by key hash, open addressing. `chunks` of ids, each with the number of the next one.
     `ends`: oldest and newest of each list. `free`: the first free slot, the first free chunk, sessions in
-    each list, chunks in use."""
+    each list, chunks in use, the highest template id ever taken."""
 
     places: Int16s
     chunks: npt.NDArray[np.uint16]
@@ -64,14 +66,15 @@ class Links(NamedTuple):
 
 
 class Limits(NamedTuple):
-    """Events of a session, open sessions, and bytes of all sessions in use."""
+    """Events of a session, open sessions, and bytes of all sessions in use (see `room`)."""
 
     events_max: int
     open_max: int
     bytes_max: int
 
 
-FREE_SLOT, FREE_CHUNK, HELD, CHUNKS_USED = 0, 1, 2, 5
+FREE_SLOT, FREE_CHUNK, HELD, CHUNKS_USED, TOP = 0, 1, 2, 5, 6
+TEMPLATES_SPARED = 64
 
 
 @numba.njit(cache=True)
@@ -80,6 +83,13 @@ def bytes_used(links: Links) -> int:
     free = links.free
     held = int(free[HELD + OPEN] + free[HELD + PAUSED] + free[HELD + OVER])
     return held * SLOT_BYTES + int(free[CHUNKS_USED]) * CHUNK_BYTES + int(free[HELD + OPEN]) * KEY_BYTES
+
+
+@numba.njit(cache=True)
+def room(links: Links, limits: Limits) -> int:
+    """Bytes that sessions may take: fewer, down to a quarter, the more templates beyond the first 64 take."""
+    more = max(links.free[TOP] + 1 - TEMPLATES_SPARED, 0)
+    return int(limits.bytes_max - limits.bytes_max * 3 * more // (4 * (TEMPLATES_MAX - TEMPLATES_SPARED)))
 
 
 @numba.njit(cache=True)
@@ -187,11 +197,12 @@ def take_events(
     for i in range(start, len(ids)):
         if keys[i] == 0:
             continue
+        links.free[TOP] = max(links.free[TOP], ids[i])
         slot, at = _find(s, links, keys[i])
         opens = slot < 0 or s.place[slot] != OPEN
         begins = slot < 0 or s.events[slot] % CHUNK_IDS == 0
         need = (SLOT_BYTES if slot < 0 else 0) + (KEY_BYTES if opens else 0) + (CHUNK_BYTES if begins else 0)
-        if (need and bytes_used(links) + need > limits.bytes_max) or (
+        if (need and bytes_used(links) + need > room(links, limits)) or (
             opens and links.free[HELD + OPEN] >= limits.open_max
         ):
             return i, NEEDS_ROOM, rows

@@ -5,7 +5,8 @@ In an endless stream nobody knows when a session is over. So a session that fell
 by the hash of its key: if it goes on, it opens again, and at its next silence it is judged as a whole, what
 was learned of it before taken back first. When room is needed, sessions whose end was an expected one are
 forgotten first, then others judged, each the longest judged first; when none are left, the open session that
-has been silent longest is judged early. All of it depends on events and clocks alone.
+has been silent longest is judged early. A stream of many templates has less room for sessions, so that its
+whole state stays bounded. All of it depends on events and clocks alone.
 """
 
 from __future__ import annotations
@@ -25,8 +26,8 @@ from driftlock.core.templates import IdArray
 
 _ONE_MORE = kernels.SLOT_BYTES + kernels.KEY_BYTES + kernels.CHUNK_BYTES
 TRACE_KEY_BYTES = 32
-_SLOTS_STEP = 128
-_CHUNKS_STEP = 256
+_SLOTS_STEP = 64
+_CHUNKS_STEP = 128
 
 Int64s = npt.NDArray[np.int64]
 
@@ -47,7 +48,7 @@ class SessionStore:
 
     def _allocate(self) -> None:
         self._rows = _NO_ROWS  # grown before anything is written to them
-        ends, free = np.full(2 * LISTS, -1, np.int16), np.array([-1, -1, 0, 0, 0, 0], np.int64)
+        ends, free = np.full(2 * LISTS, -1, np.int16), np.array([-1, -1, 0, 0, 0, 0, 0], np.int64)
         self._links = kernels.Links(_NO_PLACES, _NO_CHUNKS, _NO_ROWS.head, ends, free)
 
     @property
@@ -111,8 +112,8 @@ class SessionStore:
         """Gives back what the arrays have too much of: many short sessions now, few long ones then."""
         spare_rows = len(self._rows.key) - self.open - self.kept
         spare_chunks = len(self._links.chunks) - int(self._links.free[kernels.CHUNKS_USED])
-        if self.nbytes > self._limits.bytes_max and (
-            spare_rows >= 2 * _SLOTS_STEP or spare_chunks >= 2 * _CHUNKS_STEP
+        if self.nbytes > kernels.room(self._links, self._limits) and (
+            spare_rows >= _SLOTS_STEP or spare_chunks >= _CHUNKS_STEP
         ):
             self.load(self.state())
 
@@ -120,7 +121,7 @@ class SessionStore:
         """Makes room for one more session and chunk, by the rule above."""
         if self.open >= self._limits.open_max:
             yield self._crowd_out()
-        while kernels.bytes_used(self._links) + _ONE_MORE > self._limits.bytes_max:
+        while kernels.bytes_used(self._links) + _ONE_MORE > kernels.room(self._links, self._limits):
             if not self.kept:
                 yield self._crowd_out()
             oldest = int(self._links.ends[2 * OVER])
@@ -258,7 +259,7 @@ class SessionStore:
 
     def state(self) -> list[Any]:
         """What `load` restores exactly: the sessions in the order of their lists."""
-        told = [self.unkeyed, self.crowded_out]
+        told = [self.unkeyed, self.crowded_out, int(self._links.free[kernels.TOP])]
         if not self.open and not self.kept:
             return [told]
         lists = [self._listed(place) for place in range(LISTS)]
@@ -274,8 +275,9 @@ class SessionStore:
 
     def load(self, state: list[Any]) -> None:
         """Takes over a state made by `state`."""
-        (self.unkeyed, self.crowded_out), *held_sessions = state
+        (self.unkeyed, self.crowded_out, top), *held_sessions = state
         self._allocate()
+        self._links.free[kernels.TOP] = top
         self._keys, self._key_bytes_more = {}, 0
         if held_sessions:
             self._load_sessions(*held_sessions)

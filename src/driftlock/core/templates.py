@@ -18,7 +18,7 @@ from driftlock.core.packing import pack_array, unpack_array
 
 TEMPLATES_MAX = 512
 TEMPLATE_TEXT_BYTES_MAX = 512
-TEXT_BYTES_MAX = 64 * 1024
+TEXT_BYTES_MAX = 40 * 1024
 CAPACITY_START = 32
 EVICTED_SHARE = 8
 OTHER = 0

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from core_logs import SECOND_NS, feed, flat, job, zipf
+from core_logs import SECOND_NS, feed, flat, hash_of, job, zipf
 
 from driftlock.core.log_stream import LogSettings, LogStream
+from driftlock.core.templates import TEMPLATES_MAX
 
 UNITS_MAX = 200
 
@@ -51,3 +52,36 @@ def test_no_p_value_is_below_its_floor_whatever_is_sent() -> None:
     verdicts = feed(stream, np.arange(60, 110))
     assert [verdict.calibration_size for verdict in verdicts] == [size, size + 1]
     assert verdicts[1].p_value == 1 / (2 + size)
+
+
+def test_the_whole_state_of_a_full_stream_takes_at_most_256_kib() -> None:
+    """All templates with long texts, sessions without end, every hour of the day: told before enabling."""
+    rng = np.random.default_rng(6)
+    settings = LogSettings(mode="session", p_value_threshold=0.01)
+    stream, held = LogStream(settings, tells=False), 0
+    lines = [b"%-80d" % n for n in range(TEMPLATES_MAX)]
+    bounds = np.cumsum([0, *map(len, lines)])
+    buffer, hashes = (
+        np.frombuffer(b"".join(lines), np.uint8),
+        np.array([hash_of(n) for n in range(len(lines))], np.uint64),
+    )
+    for hour in range(24 * 7):
+        sizes = rng.integers(3, 10, 100)
+        events = zipf(rng, int(sizes.sum()), TEMPLATES_MAX, 0.9)
+        keys = [b"%032x" % (hour * 1_000 + n) for n, size in enumerate(sizes.tolist()) for _ in range(size)]
+        now = (hour + 1) * 3600 * SECOND_NS
+        times = np.full(len(events), now)
+        places = np.arange(len(events)) + hour * 10_000
+        stream.add(
+            hashes[events],
+            buffer,
+            bounds[events],
+            bounds[events + 1],
+            times,
+            places,
+            sessions=keys,
+            now_ns=now,
+        )
+        held = max(held, stream.state_bytes)
+    assert stream.warm_up.phase == "ready"
+    assert 200 * 1024 < held <= 256 * 1024

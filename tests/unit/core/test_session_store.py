@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -44,6 +45,11 @@ class ObviousStore:
         self.paused: list[bytes] = []
         self.over: list[bytes] = []
         self.judged: list[Row] = []
+        self.top = 0
+
+    def room(self) -> int:
+        share = max(self.top - 63, 0) / 448 * 3 / 4
+        return math.ceil(round(self.limits.sessions_bytes_max * (1 - share), 6))
 
     def bytes(self) -> int:
         chunks = sum(-(-len(s.ids) // CHUNK_IDS) for s in self.sessions.values())
@@ -61,16 +67,17 @@ class ObviousStore:
         (self.over if ids[-1] % 2 == 0 else self.paused).append(key)
 
     def event(self, key: bytes, template: int, position: int, now: int) -> None:
+        self.top = max(self.top, template)
         session = self.sessions.get(key)
         new, opens = session is None, key not in self.open
         begins = session is None or len(session.ids) % CHUNK_IDS == 0
         need = SLOT_BYTES * new + KEY_BYTES * opens + CHUNK_BYTES * begins
         crowded = opens and len(self.open) >= self.limits.sessions_open_max
-        if crowded or (need and self.bytes() + need > self.limits.sessions_bytes_max):
+        if crowded or (need and self.bytes() + need > self.room()):
             if len(self.open) >= self.limits.sessions_open_max:
                 self.close(self.open[0], keep=True)
             most = SLOT_BYTES + KEY_BYTES + CHUNK_BYTES
-            while self.bytes() + most > self.limits.sessions_bytes_max:
+            while self.bytes() + most > self.room():
                 if not self.paused and not self.over:
                     self.close(self.open[0], keep=True)
                 del self.sessions[(self.over or self.paused).pop(0)]
