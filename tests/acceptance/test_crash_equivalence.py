@@ -27,16 +27,16 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(600), pytest.mark.xdist_grou
 
 @pytest.fixture(scope="module")
 def log_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Ordinary lines with bursts of strange ones, each with its time, all of the last hour."""
+    """Ordinary lines with bursts of strange ones, each of its own kind: what comes again soon is no news."""
     rng = random.Random(11)
     at = datetime.now(UTC) - timedelta(hours=1)
-    strange_at = {LINES * n // 10 for n in (5, 6, 7, 8, 9)}
-    lines, burst = [], 0
+    strange_at = {LINES * n // 10: kind for n, kind in zip((5, 6, 7, 8, 9), telemetry.STRANGE, strict=True)}
+    lines, burst, kind = [], 0, ""
     for number in range(LINES):
         if number in strange_at:
-            burst = 40
+            burst, kind = 40, strange_at[number]
         at += timedelta(milliseconds=100)
-        text = telemetry.line(rng, rng.choice(telemetry.STRANGE)) if burst else telemetry.normal_line(rng)
+        text = telemetry.line(rng, kind) if burst else telemetry.normal_line(rng)
         burst = max(0, burst - 1)
         lines.append(f"{at.strftime('%Y-%m-%dT%H:%M:%S.%f')}Z INFO {text}")
     path = tmp_path_factory.mktemp("crash") / "app.log"
