@@ -38,6 +38,10 @@ _WEAK = r"(?:pass|pwd|pw|sig|signature|sid|otp|pin|dsn|creds?)\d{0,4}"
 _ANNOUNCES = re.compile(
     rf"(?:{_STRONG}|(?<![a-z]){_WEAK}|(?-i:(?<=[a-z])(?:Pass|Pwd|Pw|Sig|Otp|Pin)\d{{0,4}}))\Z", re.IGNORECASE
 )
+# `--password-file`, `secretName`, `passwordPolicy` tell about a secret, not the secret.
+_ABOUT = re.compile(
+    r"(?:[_.-]|(?-i:(?<=[a-z])(?=[A-Z])))(?:file|path|name|ref|policy|type|length)\Z", re.IGNORECASE
+)
 _NAMED = re.compile(
     r"""((?i:api\ key(?:\ provided)?)|[\w.-]{2,64}+)"""
     r"""(\\?["']?\]?\s{0,2}(?:=>|->|:=|==?|:)\s{0,2}(?:=\s)?[\[({`]?)"""
@@ -97,7 +101,7 @@ _Replace = str | Callable[[re.Match[str]], str]
 
 @lru_cache(maxsize=NAMES_CACHED_MAX)
 def _announces(name: str) -> bool:
-    return _ANNOUNCES.search(name) is not None
+    return _ANNOUNCES.search(name) is not None and _ABOUT.search(name) is None
 
 
 def _assigned(text: str) -> str:

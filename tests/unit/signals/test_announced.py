@@ -55,7 +55,8 @@ INNOCENT = [
     "root@mesos-slave-07 logged in", "@media (min-width: 10px)", "pkg@1.2.3", "git@host:repo",
     "-p 22 -u root -user x", "identified as bob", "100%40", "a > b <b>bold</b>", "12:30:45 up=1",
     "authorization: denied for bob", "use --password to set it --max-tokens 512 --user bob", "docker -p 80",
-    "password for 'x'", '"name": "region", "value": "eu" secretary=bob', 'secret "web-tls" not found',
+    "password for 'x'", "run --password-file /etc/app/pw", "secretName: web-tls passwordPolicy=strict",
+    '"name": "region", "value": "eu" secretary=bob', 'secret "web-tls" not found',
 ]  # fmt: skip
 
 
