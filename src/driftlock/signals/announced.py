@@ -32,15 +32,19 @@ _JOINT = r"[_.-]?"
 _STRONG = (
     rf"(?:pass{_JOINT}(?:word|wd|phrase|code)|secret|(?:{KEYS_OF})[_. -]?key"
     rf"|shared{_JOINT}access{_JOINT}signature|(?:j|php)?sess(?:ion)?id|credential)"
-    r"(?:s|(?:\ provided))?\d{0,4}(?:[_.-][a-z0-9]{1,24}){0,3}"
+    r"(?:s|(?:\ provided))?\d{0,4}(?:[_.-][a-z0-9]{1,24}|(?-i:[A-Z][a-z0-9]{1,24})){0,3}"
 )
 _WEAK = r"(?:pass|pwd|pw|sig|signature|sid|otp|pin|dsn|creds?)\d{0,4}"
 _ANNOUNCES = re.compile(
     rf"(?:{_STRONG}|(?<![a-z]){_WEAK}|(?-i:(?<=[a-z])(?:Pass|Pwd|Pw|Sig|Otp|Pin)\d{{0,4}}))\Z", re.IGNORECASE
 )
+# `--password-file`, `secretName`, `passwordPolicy` tell about a secret, not the secret.
+_ABOUT = re.compile(
+    r"(?:[_.-]|(?-i:(?<=[a-z])(?=[A-Z])))(?:file|path|name|ref|policy|type|length)\Z", re.IGNORECASE
+)
 _NAMED = re.compile(
     r"""((?i:api\ key(?:\ provided)?)|[\w.-]{2,64}+)"""
-    r"""(\\?["']?\]?\s{0,2}(?:=>|:=|==?|:)\s{0,2}(?:=\s)?[\[({]?)"""
+    r"""(\\?["']?\]?\s{0,2}(?:=>|->|:=|==?|:)\s{0,2}(?:=\s)?[\[({`]?)"""
 )
 _VALUE = re.compile(
     r"""\\["'][^\\"']{1,1024}+|"(?:[^"\\]|\\.){1,1024}+|'(?:[^'\\]|\\.){1,1024}+"""
@@ -63,14 +67,30 @@ _COOKIES = re.compile(  # the whole list of `name=value` (RFC 6265, section 4.2.
     re.IGNORECASE,
 )
 _ELEMENT = re.compile(
-    r"(<(?!secret>)[\w:.-]{0,48}(?:password|passwd|passphrase|secret|api[_-]?key|access[_-]?key|token|credentials?)"
-    r"(?:\s[^<>]{0,256})?>)[^<\s][^<]{0,1023}",
+    r"(<(?!secret>)[\w:.-]{0,48}(?:password|passwd|passphrase|secret|api[_-]?key|access[_-]?key|token|credentials?"
+    r"|(?<![a-z])(?:pass|pwd|pw))(?:\s[^<>]{0,256})?>(?:<!\[CDATA\[)?)[^<\s][^<]{0,1023}",
     re.IGNORECASE,
 )
-_USERINFO = re.compile(r"""(:(?:\\?/){2})[^\s/?#"\\]{1,256}@(?=[\w\[])""")
-_OPTION = re.compile(r"((?:^|\s)(?:-u|--user)[ =][^\s:]{1,64}:)(?!<secret>)\S{1,256}")
-_SQL = re.compile(r"""(identified\s{1,4}by\s{1,4}["'])(?!<secret>)[^"']{1,256}""", re.IGNORECASE)
+_USERINFO = re.compile(r"""(:(?:\\?/|%2[Ff]){2})[^\s/?#"\\]{1,256}@(?=[\w\[])""")
+_OPTION = re.compile(r"((?:^|\s)(?:-u|--user|--proxy-user)[ =][^\s:]{1,64}:)(?!<secret>)\S{1,256}")
+_SQL = re.compile(
+    r"""(identified\s{1,4}(?:with\s{1,4}[^\s]{1,64}\s{1,4})?by\s{1,4}["'])(?!<secret>)[^"']{1,256}""",
+    re.IGNORECASE,
+)
 _MYSQL = re.compile(r"(\b(?:mysql|mariadb)\w{0,8}\s(?:[^\n]{0,200}\s)?-p)(?!<secret>)[^\s-]\S{0,255}")
+_SSHPASS = re.compile(r"(\bsshpass -p ?)(?!<secret>)[^\s-]\S{0,255}")
+_QUOTED = r"""(?:\\["'][^\\"']{1,1024}+|"(?:[^"\\]|\\.){1,1024}+|'(?:[^'\\]|\\.){1,1024}+)"""
+_CALLED = re.compile(  # `PASSWORD 'x'` of SQL, `set_password("x")`: quoted, so no prose
+    r"""(pass(?:word|wd|phrase|code)(?: \(?|\() ?)"""
+    rf"""(?!\\?["'](?:[\s:=,]{{0,4}}\\?["']|<secret>))({_QUOTED})""",
+    re.IGNORECASE,
+)
+_FLAG = re.compile(r"((?:^|(?<= ))--([\w-]{2,48}+) )(?!-|<secret>)([^\s\"'`]{1,1024}+)")
+_PAIR = re.compile(  # `"name": "DB_PASSWORD", "value": "x"`, `<add key="password" value="x"/>`
+    r"""(["'](?P<said>[\w.-]{2,64})\\?["'][ ,]{1,3}\\?["']?value\\?["']?\s{0,2}[:=]\s{0,2})"""
+    rf"""(?P<value>{_QUOTED})""",
+    re.IGNORECASE,
+)
 _MAIL = re.compile(
     r"""(?:"[^"\s]{1,64}"|(?<![^\s"'<>()\[\]{},;:=|@/&])[^\s"'<>()\[\]{},;:=|@/&]{1,256}?)(?:@|%40|&\#64;|＠)"""
     r"""(?:\[[0-9A-Fa-f.:]{3,45}\]|(?:[^\W_](?:[\w-]{0,61}[^\W_])?\.){1,8}[^\W\d_]{2,24})"""
@@ -81,7 +101,7 @@ _Replace = str | Callable[[re.Match[str]], str]
 
 @lru_cache(maxsize=NAMES_CACHED_MAX)
 def _announces(name: str) -> bool:
-    return _ANNOUNCES.search(name) is not None
+    return _ANNOUNCES.search(name) is not None and _ABOUT.search(name) is None
 
 
 def _assigned(text: str) -> str:
@@ -119,6 +139,23 @@ def _authorized(found: re.Match[str]) -> str:
     return f"{opened}<secret>"
 
 
+def _called(found: re.Match[str]) -> str:
+    quote = _QUOTES.match(found[2])
+    return f"{found[1]}{quote[0] if quote else ''}<secret>"
+
+
+def _paired(found: re.Match[str]) -> str:
+    quote = _QUOTES.match(found["value"])
+    if not _announces(found["said"]) or not _is_secret(found["value"], "="):
+        return found[0]
+    return f"{found[1]}{quote[0] if quote else ''}<secret>"
+
+
+def _flagged(found: re.Match[str]) -> str:
+    tells = _announces(found[2]) or found[2].lower().endswith("token")
+    return f"{found[1]}<secret>" if tells and _is_secret(found[3], ": ") else found[0]
+
+
 def _cookies(found: re.Match[str]) -> str:
     prose = found[1].endswith(": ") and _PLAIN.fullmatch(found[2])
     return found[0] if prose else f"{found[1]}<secret>"
@@ -131,7 +168,11 @@ _SECRETS: tuple[tuple[tuple[str, ...], re.Pattern[str], _Replace], ...] = (
     (("<",), _ELEMENT, r"\1<secret>"),
     (("-u",), _OPTION, r"\1<secret>"),
     (("mysql", "mariadb"), _MYSQL, r"\1<secret>"),
+    (("sshpass",), _SSHPASS, r"\1<secret>"),
     (("identified",), _SQL, r"\1<secret>"),
+    (("pass",), _CALLED, _called),
+    (("value",), _PAIR, _paired),
+    (("--",), _FLAG, _flagged),
     ((*BEGINNINGS.lower().split(), "ya29.", "akia", "asia"), _KEY, "<secret>"),
 )
 

@@ -18,7 +18,7 @@ from driftlock.signals.kernel import entry, inner, pointer, readonly, sources
 
 LOOK_BYTES_MAX = 65_536
 """What of a line is looked at; the canonical form takes far less."""
-NAME_BYTES_MAX = 48
+NAME_BYTES_MAX = 64
 BETWEEN_BYTES_MAX = 6
 
 # What a name holds that announces a secret, without the joints between its parts.
@@ -35,7 +35,7 @@ _KNOWN_PAIRS = np.zeros((32, 32), dtype=np.bool_)  # of bytes that one begins wi
 _KNOWN_PAIRS[_KNOWN[:, 0] & 31, _KNOWN[:, 1] & 31] = True
 
 _BETWEEN = np.zeros(256, dtype=np.bool_)  # may stand between a name and its separator
-_BETWEEN[list(b" \"'\\=]")] = True
+_BETWEEN[list(b" \"'\\=]-(")] = True
 _IS_JOINT = np.zeros(256, dtype=np.bool_)
 _IS_JOINT[list(b"_-.")] = True
 _IN_NAME = ((CLASS & ALNUM) != 0) | _IS_JOINT
@@ -87,20 +87,18 @@ def worth_a_look(b, k, n):  # type: ignore[no-untyped-def]
         if c == 61 or c == 58 or c == 62:  # = : >
             if _announces(b, k, p):
                 return True
-            slashes |= c == 58 and p + 2 < n and (b[p + 1] == 47 or b[p + 1] == 92)
+            slashes |= c == 58 and p + 2 < n and (b[p + 1] == 47 or b[p + 1] == 92 or b[p + 1] == 37)
         elif c == 64:  # @
             if slashes or p == k or p + 1 >= n or _odd_mail(b, k, p, n):
                 return True
         elif c == 37 or c == 38:  # %40 &#64;
             if p + 2 < n and ((b[p + 1] == 52 and b[p + 2] == 48) or (b[p + 1] == 35 and b[p + 2] == 54)):
                 return True
-        elif c == 45:  # -u name:…, --user, -p…
-            if p + 2 < n and b[p + 1] == 117 and (b[p + 2] == 32 or b[p + 2] == 115):
+        elif c == 45:
+            if _option(b, k, p, n):
                 return True
-            if p > k and b[p - 1] == 32 and p + 2 < n and b[p + 1] == 112 and b[p + 2] > 32:
-                return True
-        elif c == 39 or c == 34:  # by '
-            if p - k > 3 and b[p - 1] == 32 and b[p - 2] | 32 == 121 and b[p - 3] | 32 == 98:
+        elif c == 39 or c == 34:
+            if p > k and _quoted(b, k, p, n):
                 return True
         elif c == 0xEF:  # the full-width @
             if p + 2 < n and b[p + 1] == 0xBC and b[p + 2] == 0xA0:
@@ -113,6 +111,36 @@ def worth_a_look(b, k, n):  # type: ignore[no-untyped-def]
         ):
             return True
     return False
+
+
+@inner
+def _option(b, k, p, n):  # type: ignore[no-untyped-def]
+    """Whether an option that may have a secret begins at p: -u name:…, --user, --password …, -p…"""
+    if p + 2 >= n:
+        return False
+    c = b[p + 1]
+    if c == 45 and (p == k or b[p - 1] == 32):
+        q = p + 2
+        while q < n and (b[q] == 45 or b[q] == 95 or CLASS[b[q]] & ALNUM):
+            q += 1
+        if b[p + 2] == 112 or (q < n and b[q] == 32 and _announces(b, k, q)):
+            return True
+    if c == 45:
+        return b[p + 2] == 117 or b[p + 2] == 112
+    if c == 117:
+        return b[p + 2] == 32 or b[p + 2] == 115
+    return c == 112 and p > k + 1 and b[p - 1] == 32 and (b[p + 2] > 32 or b[p - 2] | 32 == 115)
+
+
+@inner
+def _quoted(b, k, p, n):  # type: ignore[no-untyped-def]
+    """Whether the quote at p is of a value: by '…', password '…', password("…, "password", "value"."""
+    before = b[p - 1]
+    if p - k > 3 and before == 32 and b[p - 2] | 32 == 121 and b[p - 3] | 32 == 98:
+        return True
+    after = b[p + 1] if p + 1 < n else 0
+    opens = before == 32 or before == 40 or before == 92
+    return (opens or after == 32 or after == 44) and _announces(b, k, p)
 
 
 @inner

@@ -36,6 +36,13 @@ HOSTILE = [
     "ghp_abcdefghijklmnopqr{}", "x_glpat-{}abc",
     "mail jörg.{}@müller.de", "mail {}@müller.de", "mail {}%40example.com", "mail {}&#64;example.com",
     'mail "{}"@example.com', "mail to user-{}@example.com-x", "mail {}@[10.0.0.1]", "mail {}＠example.com",
+    "passwordHash={}", "password -> {}", "password=`{}`", "<pwd>{}</pwd>",
+    "<password><![CDATA[{}]]></password>",
+    '<add key="password" value="{}"/>', '{{"name":"DB_PASSWORD","value":"{}"}}x',
+    "--password {}", "--auth-token {}",
+    "curl --proxy-user a:{} x", "sshpass -p {} ssh h", "sshpass -p{} ssh h", "https:%2F%2Fu:{}@h/",
+    "ALTER ROLE a PASSWORD '{}'", "SELECT PASSWORD('{}')", 'set_password("{}")',
+    "IDENTIFIED WITH mysql_native_password BY '{}'",
 ]  # fmt: skip
 
 INNOCENT = [
@@ -47,7 +54,9 @@ INNOCENT = [
     "password_changed=true password_attempts=3", "secret_count: 12",
     "root@mesos-slave-07 logged in", "@media (min-width: 10px)", "pkg@1.2.3", "git@host:repo",
     "-p 22 -u root -user x", "identified as bob", "100%40", "a > b <b>bold</b>", "12:30:45 up=1",
-    "authorization: denied for bob",
+    "authorization: denied for bob", "use --password to set it --max-tokens 512 --user bob", "docker -p 80",
+    "password for 'x'", "run --password-file /etc/app/pw", "secretName: web-tls passwordPolicy=strict",
+    '"name": "region", "value": "eu" secretary=bob', 'secret "web-tls" not found',
 ]  # fmt: skip
 
 
@@ -84,7 +93,8 @@ def through_the_quick_look(lines: list[bytes]) -> list[bytes]:
 pieces = st.sampled_from(
     [*(text for text in HOSTILE if "@" not in text or "/" in text), "password", "pass", "Pass", "sig", "api",
      "_", "-", ".", " ", "key", "=", ": ", ":=", "=>", '"', "\\", "x.org", "ü", "://", "://a@", "[", ">",
-     "</", "<secret>", "1", "-u ", "by '", "cookie", ";", "a", "authorization"]
+     "</", "<secret>", "1", "-u ", "by '", "cookie",
+     "--", "-p", "%2F", "('", '", "', "value", "->", "sshpass ", "token", "Hash", ";", "a", "authorization"]
 )  # fmt: skip
 
 
