@@ -25,6 +25,8 @@ TOKEN_WEIGHT_MIN = 1.0 / 64
 """Added to each token's cost when a line's bits are shared, so that ordinary tokens have shares, too."""
 TEMPLATES_SHOWN_MAX = 8
 SENTENCE_LINE_CHARS_MAX = 160
+USUAL_BITS_TOLD_MIN = 0.05
+"""Below, what is usual would read 0.0, and how often it goes into the score would tell nothing."""
 GONE_SHARE = 0.5
 _FINE_GRID = 4 * BIT_GRID  # halved parts and their shares lie on it
 
@@ -149,10 +151,12 @@ class Explainer:
     def sentence(self, blocks: Sequence[Explained], facts: Significance) -> str:
         """One plain sentence: how surprising, against what, and the main cause."""
         cause = max(blocks, key=lambda block: block.assessment.score)
-        ratio = f", {facts.score / facts.usual_score:.1f} times the usual" if facts.usual_score > 0 else ""
+        usual = ", where next to nothing is usual"
+        if facts.usual_score >= USUAL_BITS_TOLD_MIN:
+            usual = f", {facts.score / facts.usual_score:.1f} times the usual {facts.usual_score:.1f}"
         whose = " of this hour of the day" if facts.of_hour else ""
         return (
-            f"Costs {facts.score:.1f} bits to describe{ratio} {facts.usual_score:.1f}, and "
+            f"Costs {facts.score:.1f} bits to describe{usual}, and "
             f"{facts.reached_by} of {facts.calibration_size} ordinary units{whose} reach that "
             f"(p = {facts.p_value:.3g}): {self._why(cause)}."
         )

@@ -28,7 +28,8 @@ class RowScorer:
     """Bits of a row of numbers, given by name, beside the last `window_size` rows.
 
     Scores are 0 until eight rows were learned. Features may come and go: one that is missing, or not finite,
-    tells nothing; beyond 1,024 names further ones are left out. See `core.row_coder` for the score.
+    tells nothing; beyond 1,024 names further ones are left out. See `core.row_coder` for the score. Not
+    thread-safe.
 
     >>> scorer = RowScorer()
     >>> for n in range(200):
@@ -93,7 +94,8 @@ class TextScorer:
     """Bits of a text, as a unit of log lines, given the texts before: a session, a document, one message.
 
     `x` is a text, of one line or more, or a list of lines. Score and model are those of the server's
-    sessions: a text that repeats what is usual costs little, a line or an order never seen costs much.
+    sessions: a text that repeats what is usual costs little, a line or an order never seen costs much. Not
+    thread-safe.
 
     >>> scorer = TextScorer()
     >>> for n in range(200):

@@ -85,3 +85,15 @@ def test_the_whole_state_of_a_full_stream_takes_at_most_256_kib() -> None:
         held = max(held, stream.state_bytes)
     assert stream.warm_up.phase == "ready"
     assert 200 * 1024 < held <= 256 * 1024
+
+
+def test_the_sentence_does_not_compare_with_next_to_nothing() -> None:
+    stream = LogStream(LogSettings(mode="session"))
+    units = [[0, 1, 2]] * 900
+    keys = [b"%d" % n for n, unit in enumerate(units) for _ in unit]
+    cuts = np.cumsum([len(unit) for unit in units])[:-1].tolist()
+    feed(stream, flat(units), sessions=keys, cuts=cuts, step_ns=20 * SECOND_NS)
+    feed(stream, [0, 7, 2], sessions=[b"odd"] * 3, step_ns=SECOND_NS)
+    verdict = stream.flush()[-1]
+    assert verdict.alarm
+    assert "bits to describe, where next to nothing is usual, and 0 of" in verdict.explanation
