@@ -107,6 +107,10 @@ def row_times(times: TimesIn, rows: int) -> npt.NDArray[np.int64]:
     """One time for each row, from one for all of them or as many as there are rows."""
     if isinstance(times, str | int | datetime | float | np.generic):
         return np.full(rows, time_in_ns(times), np.int64)
+    if isinstance(times, np.ma.MaskedArray):
+        if np.ma.getmaskarray(times).any():
+            raise InputError("a masked value is not a time")
+        times = np.asarray(times)
     if isinstance(times, np.ndarray) and times.dtype.kind == "M":
         found = _datetimes_in_ns(times)
     elif isinstance(times, np.ndarray) and times.dtype.kind in "iu":

@@ -48,6 +48,16 @@ def test_a_column_of_unsigned_numbers_is_not_wrapped() -> None:
         row_times(np.array([1, 2**63], np.uint64), 2)
 
 
+def test_masked_times_are_refused() -> None:
+    days = np.array(["2026-01-01", "2026-01-02"], "datetime64[ns]")
+    for times in (days, days.astype(np.int64)):
+        assert (
+            row_times(np.ma.masked_array(times, [False, False]), 2).tolist() == row_times(times, 2).tolist()
+        )
+        with pytest.raises(InputError, match="masked"):
+            row_times(np.ma.masked_array(times, [False, True]), 2)
+
+
 def test_times_within_are_exact() -> None:
     told = "2026-11-23T10:00:00.123456789Z"
     expected = 1_795_428_000_123_456_789
