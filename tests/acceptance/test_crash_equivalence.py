@@ -78,7 +78,12 @@ async def outcome(tree: Tree) -> list[tuple[Any, ...]]:
         await asyncio.sleep(0.3)
     rows = await tree.anomalies(service=SERVICE)
     fields = ("id", "timestamp", "p_value", "surprise_bits", "ncd_score", "log_position", "baseline_ref")
-    return sorted((*(row[f] for f in fields), row["metadata"]["score"]) for row in rows)
+    course = [(row["episode"]["units"], row["episode"]["window_end"]) for row in rows]
+    assert any(units > 1 for units, _ in course), "a burst of 40 lines is in two windows at least"
+    return sorted(
+        (*(row[f] for f in fields), row["metadata"]["score"], *told)
+        for row, told in zip(rows, course, strict=True)
+    )
 
 
 async def undisturbed(data_dir: Path, log_file: Path, expected: dict[str, Any]) -> list[tuple[Any, ...]]:

@@ -12,7 +12,7 @@ from cyclopts.validators import Number
 from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn
 
-from driftlock.cli.findings import Found, as_json, ranked, show
+from driftlock.cli.findings import Found, as_json, latest_episodes, ranked, show
 from driftlock.cli.follow import follow as follow_log
 from driftlock.cli.logfile import LogFile, refuse_options
 from driftlock.cli.main import tell
@@ -24,7 +24,6 @@ from driftlock.cli.units import Progress as ToldProgress
 from driftlock.cli.units import Scored, score_blocks, score_sessions
 from driftlock.core.log_settings import LogSettings
 from driftlock.core.profiles import chosen
-from driftlock.core.verdict import Verdict
 from driftlock.errors import InputError, UsageError
 from driftlock.signals.masking import Masking
 from driftlock.signals.textlog import check_pattern
@@ -153,16 +152,16 @@ class _Reading:
     masking: Masking
     baseline_fraction: float
 
-    def alarms(self, name: str, errors: Console) -> list[Verdict]:
+    def alarms(self, name: str, errors: Console) -> list[Found]:
         """What alarms in a file; says how much of it was judged."""
         with LogFile(name) as file:
             if self.pattern is None and (series := series_of(file)) is not None:
                 found = series_findings(series, self.series_p)
                 _say(errors, series_summary(name, found))
-                return found.alarms
+                return [Found(name, verdict, verdict.episode, "points") for verdict in found.alarms]
             return self._alarms_of_log(file, errors)
 
-    def _alarms_of_log(self, file: LogFile, errors: Console) -> list[Verdict]:
+    def _alarms_of_log(self, file: LogFile, errors: Console) -> list[Found]:
         begun = time.monotonic()
         with _progress(errors) as progress:
             task = progress.add_task(plain(file.name), total=file.size, lines=0, speed=0.0)
@@ -172,7 +171,12 @@ class _Reading:
                 progress.update(task, completed=position, lines=lines, speed=speed)
 
             scored = self._scored(file, told)
-        alarms = [verdict for verdict in scored.verdicts if verdict.alarm]
+        episodes = latest_episodes(scored.verdicts)
+        alarms = [
+            Found(file.name, verdict, episodes.get(verdict.last))
+            for verdict in scored.verdicts
+            if verdict.alarm
+        ]
         _say(errors, log_summary(file.name, scored, len(alarms), time.monotonic() - begun))
         return alarms
 
@@ -200,7 +204,7 @@ def _detect_all(files: tuple[str, ...], reading: _Reading, form: str, limit: int
     status = 0
     for name in files:
         try:
-            found += [Found(name, verdict) for verdict in reading.alarms(name, errors)]
+            found += reading.alarms(name, errors)
         except InputError as fault:
             if len(files) == 1:
                 raise

@@ -11,10 +11,12 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import Any
 
+import msgspec
 from rich.console import Console
 from rich.text import Text
 
 from driftlock.cli.shown import plain, plain_json
+from driftlock.core.episode import Episode
 from driftlock.core.log_settings import SESSION_KEY_BYTES_MAX
 from driftlock.core.verdict import Verdict
 
@@ -32,10 +34,12 @@ _SEVERITY = {"critical": "bold red", "high": "red", "medium": "yellow", "low": "
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """An anomaly of a file."""
+    """An anomaly of a file; `episode` is what its event became, `units` what that is counted in."""
 
     file: str
     verdict: Verdict
+    episode: Episode | None = None
+    units: str = "windows"
 
 
 def ranked(found: Sequence[Found]) -> list[Found]:
@@ -73,6 +77,7 @@ def as_json(found: Found) -> str:
             "surprise_bits": verdict.surprise_bits,
             "baseline_ref": verdict.baseline_ref,
             "explanation": verdict.explanation,
+            "episode": None if found.episode is None else msgspec.structs.asdict(found.episode),
             "measures": None if verdict.measures is None else asdict(verdict.measures),
             "detail": verdict.detail,
         },
@@ -95,11 +100,30 @@ def show(console: Console, found: Found, rank: int | None, *, many_files: bool) 
     else:
         console.print(head + Text("  ") + place, soft_wrap=True)
     _hanging(console, Text(MARGIN), Text(plain(verdict.explanation)))
+    if sentence := _course(found):
+        _hanging(console, Text(MARGIN), Text(sentence))
     for line in _lines_shown(verdict):
         _hanging(
             console, Text(f"{MARGIN}{line['bits']:6.1f} bits {line['count']:>4,}×  ", "dim"), _line(line)
         )
     console.print()
+
+
+def _course(found: Found) -> str:
+    """How the event went on, where it did."""
+    episode = found.episode
+    if episode is None or episode.units == 1:
+        return ""
+    when = _when(episode.last_time_ns)
+    upto = f"line {episode.last_event:,}" + (f", {when}" if when else "")
+    peak = f", the strangest of {episode.peak_score:.1f} bits" * (episode.peak_score > found.verdict.score)
+    open_still = "; not over at the end" if episode.open else ""
+    return f"It goes on to {upto}: {episode.units:,} suspicious {found.units}{peak}{open_still}."
+
+
+def latest_episodes(verdicts: Sequence[Verdict]) -> dict[int, Episode]:
+    """What the event of each alarm had become with the last of the verdicts, by the alarm's last line."""
+    return {verdict.episode.last: verdict.episode for verdict in verdicts if verdict.episode is not None}
 
 
 def _lines_shown(verdict: Verdict) -> list[dict[str, Any]]:

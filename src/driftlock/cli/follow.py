@@ -18,7 +18,7 @@ from driftlock.cli.findings import Found, as_json, show
 from driftlock.cli.logfile import LINE_BYTES_MAX, UNREADABLE, LogFile
 from driftlock.cli.series_file import HEADER_BYTES
 from driftlock.cli.shown import plain
-from driftlock.cli.summary import followed_state, followed_summary
+from driftlock.cli.summary import followed_end, followed_state, followed_summary
 from driftlock.cli.units import add_lines
 from driftlock.core.log_settings import LogSettings
 from driftlock.core.log_stream import LogStream
@@ -240,11 +240,16 @@ class Judge:
 
     def _show(self, verdicts: Sequence[Verdict]) -> None:
         self._judged += len(verdicts)
-        alarms = [Found(self._name, verdict) for verdict in verdicts if verdict.alarm]
-        self._alarms += len(alarms)
-        for one in alarms:
-            if self._form == "json":
-                sys.stdout.write(as_json(one) + "\n")
-                sys.stdout.flush()
-            else:
-                show(self._console, one, None, many_files=False)
+        for verdict in verdicts:
+            if verdict.alarm:
+                self._show_alarm(Found(self._name, verdict, verdict.episode))
+            elif verdict.episode is not None and not verdict.episode.open and verdict.episode.units > 1:
+                self._tell(followed_end(verdict.episode))
+
+    def _show_alarm(self, one: Found) -> None:
+        self._alarms += 1
+        if self._form == "json":
+            sys.stdout.write(as_json(one) + "\n")
+            sys.stdout.flush()
+        else:
+            show(self._console, one, None, many_files=False)

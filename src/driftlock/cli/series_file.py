@@ -9,7 +9,9 @@ import numpy as np
 import numpy.typing as npt
 
 from driftlock.cli.logfile import PIECE_BYTES, UNREADABLE, LogFile
-from driftlock.core.series import SCORED, score_series
+from driftlock.core.episode import Episode
+from driftlock.core.series import SCORED, SeriesVerdicts, score_series
+from driftlock.core.series_episodes import SeriesEpisodes
 from driftlock.core.series_text import point_verdict
 from driftlock.core.series_time import times_in_ns
 from driftlock.core.verdict import Verdict, WarmUp
@@ -71,6 +73,7 @@ def series_findings(series: Series, p_value_threshold: float | None = None) -> S
     if p_value_threshold is not None:
         detector = SeriesDetector(p_value_threshold=p_value_threshold)
     columns = detector.score(rows.values, time_ns)
+    episodes = _episodes(series, columns)
     alarms = [
         point_verdict(
             columns,
@@ -80,6 +83,8 @@ def series_findings(series: Series, p_value_threshold: float | None = None) -> S
             position=int(rows.lines[row]),
             time_ns=int(time_ns[row]),
             reading=float(rows.values[row]),
+            alarm=True,
+            episode=episodes[int(rows.lines[row])],
         )
         for row in np.flatnonzero(columns.alarm).tolist()
     ]
@@ -91,3 +96,21 @@ def series_findings(series: Series, p_value_threshold: float | None = None) -> S
         detector.settings.p_value_threshold,
         detector.warm_up(),
     )
+
+
+def _episodes(series: Series, columns: SeriesVerdicts) -> dict[int, Episode]:
+    """What each alarm's episode has become at the end of the file, by the alarm's line."""
+    followed, latest = SeriesEpisodes(), dict[int, Episode]()
+    for row in np.flatnonzero(columns.episode).tolist():
+        episode = followed.follow(
+            0,
+            columns,
+            row,
+            key=series.rows.timestamps[row],
+            event=int(series.rows.lines[row]),
+            time_ns=int(series.time_ns[row]),
+            alarm=bool(columns.alarm[row]),
+        )
+        if episode is not None:
+            latest[episode.first] = episode
+    return latest

@@ -9,6 +9,7 @@ from dataclasses import replace
 
 from driftlock.cli.series_file import SeriesFound
 from driftlock.cli.units import Scored
+from driftlock.core.episode import Episode
 from driftlock.core.log_settings import UNITS_BEFORE_VERDICT_MIN, LogSettings
 from driftlock.core.verdict import WarmUp
 
@@ -48,6 +49,14 @@ def followed_state(name: str, warm_up: WarmUp, settings: LogSettings, lines: int
     return (
         said + f"{_count(warm_up.units_seen, units)} known; from {settings.units_to_reach_threshold:,} on "
         f"p ≤ {settings.p_value_threshold:g} can be reached."
+    )
+
+
+def followed_end(episode: Episode) -> str:
+    """That an anomaly which went on is over."""
+    return (
+        f"The anomaly of line {episode.last:,} is over: it went on to line {episode.last_event:,}, "
+        f"{_count(episode.units, 'suspicious window')}."
     )
 
 

@@ -7,7 +7,7 @@ last `REPEAT_UNITS` and either p ≤ α/5, or nothing of its hour is as strange 
 for α/5), or the cause is a line never seen at all (causes are templates, so a stationary stream runs out of
 them). No week of the stream's clock, wherever it begins, holds more alarms than the alert budget; its last
 quarter is kept for all-time records, so that a run of small finds does not silence what is stranger than
-everything before. Consecutive suspicious blocks are one episode with one alarm.
+everything before. Within an open episode (`episode`) nothing alarms: it is known already.
 """
 
 from __future__ import annotations
@@ -19,7 +19,6 @@ from driftlock.core.budget import AlertBudget
 
 REPEAT_UNITS = 500
 NEW_CAUSE_SHARE = 0.2
-EPISODE_QUIET_UNITS = 3
 CAUSES_MAX = 1_024
 
 Cause = tuple[str, int]
@@ -44,16 +43,13 @@ class Evidence:
 
 
 class Decision:
-    """One stream's alarms. `episodes`: consecutive suspicious units are one event (blocks, not sessions)."""
+    """One stream's alarms."""
 
-    def __init__(self, *, p_value_threshold: float, alert_budget: float, episodes: bool) -> None:
+    def __init__(self, *, p_value_threshold: float, alert_budget: float) -> None:
         self._threshold = p_value_threshold
         self._budget = AlertBudget(alert_budget)
-        self._episodes = episodes
         self._all_time = 0.0
         self._units = 0
-        self._open = False
-        self._quiet = 0
         self._causes: dict[Cause, int] = {}
 
     def observe(self, evidence: Evidence) -> None:
@@ -62,27 +58,20 @@ class Decision:
         self._all_time = max(self._all_time, evidence.score)
         if evidence.p_value <= self._threshold:
             self._note(evidence.cause)
-        else:
-            self._calm(1)
 
-    def decide(self, evidence: Evidence) -> bool:
-        """Whether the unit alarms."""
+    def decide(self, evidence: Evidence, *, inside: bool = False) -> bool:
+        """Whether the unit alarms; `inside` an open episode none does, and the budget is not drawn on."""
         all_time = evidence.score > self._all_time
         seen = self._causes.get(evidence.cause)
         news = seen is None or self._units - seen >= REPEAT_UNITS
-        inside = self._open
         self.observe(evidence)
         if evidence.p_value > self._threshold:
             return False
         self._budget.move(evidence.now_ns)
-        self._quiet = 0
         small = evidence.p_value <= NEW_CAUSE_SHARE * self._threshold
         rare = evidence.unseen or evidence.record_of_hour or small
         strange = evidence.record or (news and rare)
-        if not strange or inside or not self.spend(all_time=all_time):
-            return False
-        self._open = self._episodes
-        return True
+        return strange and not inside and self.spend(all_time=all_time)
 
     def take_over_spending(self, earlier: Decision) -> None:
         """Counts the alarms of the decision before this one: a new baseline is no new budget."""
@@ -96,12 +85,6 @@ class Decision:
         """What `decide` does for so many units in a row that do not reach the threshold."""
         self._units += units
         self._all_time = max(self._all_time, highest)
-        self._calm(units)
-
-    def _calm(self, units: int) -> None:
-        self._quiet += units
-        if self._quiet >= EPISODE_QUIET_UNITS:
-            self._open = False
 
     def _note(self, cause: Cause) -> None:
         self._causes.pop(cause, None)
@@ -117,13 +100,11 @@ class Decision:
     def state(self) -> list[Any]:
         """What `load` restores exactly."""
         causes = [[kind, template, at] for (kind, template), at in self._causes.items()]
-        plain = [self._all_time, self._units, self._open, self._quiet]
-        return [plain, self._budget.state(), causes]
+        return [self._all_time, self._units, self._budget.state(), causes]
 
     def load(self, state: list[Any]) -> None:
         """Takes over a state made by `state`."""
-        plain, budget, causes = state
-        self._all_time, self._units, self._open, self._quiet = plain
+        self._all_time, self._units, budget, causes = state
         self._budget.load(budget)
         self._causes = {(kind, template): at for kind, template, at in causes}
 

@@ -109,8 +109,8 @@ class Ranked(NamedTuple):
 
 class Found(NamedTuple):
     """One row a unit: bits by coder and of the window, templates (presence, count), calibration scores
-    reached and held, whether the students learned it, bits of its end; the symbols' shares, unit i's from
-    `bounds[i] + i` on; and scratch for the longest unit."""
+    reached and held and whether they are its hour's, whether the students learned it, bits of its end; the
+    symbols' shares, unit i's from `bounds[i] + i` on; and scratch for the longest unit."""
 
     bits: Floats
     templates: Ids
@@ -130,7 +130,7 @@ def found_for(bounds: Ints) -> Found:
     return Found(
         np.empty((units, BITS)),
         np.empty((units, 2), np.int32),
-        np.empty((units, 2), np.int64),
+        np.empty((units, 3), np.int64),
         np.zeros(units, np.bool_),
         np.zeros(units),
         np.empty(int(bounds[-1]) + units),
@@ -294,7 +294,8 @@ def _unit_loop(sources: int) -> Any:
             for back in range(1, len(before) + 1):
                 at = i - back
                 window += found.bits[at, SCORE] if at >= first else before[len(before) - (first - at)]
-            if _hour_uses(ranked, hours[i]):
+            of_hour = _hour_uses(ranked, hours[i])
+            if of_hour:
                 own = ranked.hour_tallies[hours[i] % HOURS]
                 size = own[HELD]
                 near = window - slack_of(own[ADDED], size)
@@ -307,7 +308,7 @@ def _unit_loop(sources: int) -> Any:
             row[SCORE], row[SURPRISE], row[PRESENCE] = score, total, presence
             row[COUNT], row[SET], row[WINDOW] = count, novel, window
             found.templates[i, 0], found.templates[i, 1] = presence_template, count_template
-            found.reached[i, 0], found.reached[i, 1] = reached, size
+            found.reached[i, 0], found.reached[i, 1], found.reached[i, 2] = reached, size, of_hour
             if (1 + reached) / (1 + size) <= ranked.threshold:
                 return i, REACHES_THRESHOLD
             beyond = count_at_least(ranked.teacher, tallies[TEACHER], presence)

@@ -12,13 +12,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from driftlock.core.calibration_hours import NO_HOUR, CalibrationByHour, hour_of, hours_of
+from driftlock.core.calibration_hours import NO_HOUR, CalibrationByHour, Rank, hour_of, hours_of
 from driftlock.core.coder import coded_unit
 from driftlock.core.decision import Cause, Decision, Evidence
 from driftlock.core.edetector import Drift, DriftDetector
+from driftlock.core.episode import BlockEpisodes, Episode
 from driftlock.core.explanation import Significance
 from driftlock.core.log_baseline import Baseline, StoredBaseline
 from driftlock.core.log_model import Assessment, LogModel
@@ -35,7 +37,7 @@ from driftlock.core.verdict import Verdict, WarmUp
 
 __all__ = ["Assembled", "LogSettings", "LogStream"]
 
-SNAPSHOT_FORMAT = 4
+SNAPSHOT_FORMAT = 5
 END_BITS_MAX = 0.15
 """A session whose end costs no more ended where nine in ten with the same last lines do."""
 Hashes = npt.NDArray[np.uint64]
@@ -107,8 +109,8 @@ class LogStream:
         self._decision = Decision(
             p_value_threshold=settings.p_value_threshold,
             alert_budget=settings.alert_budget,
-            episodes=settings.mode == "block",
         )
+        self._episodes = BlockEpisodes(settings.p_value_threshold)
         self._drift = DriftDetector(alert_budget=settings.alert_budget)
         self._blocks = BlockAssembler(settings.hop_size)
         self._sessions = SessionStore(settings)
@@ -200,6 +202,15 @@ class LogStream:
         return verdicts
 
     @property
+    def in_episode(self) -> bool:
+        """Whether an alarm's episode is still open."""
+        return self._episodes.open
+
+    def end_episode(self) -> Episode | None:
+        """Ends the open episode, if any: its stream has ended, or begins to learn anew."""
+        return self._episodes.end()
+
+    @property
     def open_sessions(self) -> int:
         """Sessions that only time, or their events, will complete."""
         return self._sessions.open
@@ -242,6 +253,7 @@ class LogStream:
             self._model,
             self._calibration,
             self._decision,
+            self._episodes,
             self._drift,
             self._blocks,
             self._sessions,
@@ -322,10 +334,16 @@ class LogStream:
             strict=True,
         )
         ref = self.baseline_ref
-        return [
+        verdicts = [
             Verdict(*ended[:6], score, p_value, ended.surprise_bits, size, False, known, "unit", "low", ref)
             for ended, score, p_value, size, known in numbers
         ]
+        for at, row in enumerate(range(low, high)):
+            if not self._episodes.open:
+                break
+            reached, held, of_hour = found.reached[row].tolist()
+            verdicts[at] = self._with_episode(verdicts[at], Rank(reached, held, bool(of_hour)))
+        return verdicts
 
     def _follow_drift(
         self, units: Units, low: int, windows: list[Ended], p_values: Float64s, now_ns: int | Int64s
@@ -420,7 +438,7 @@ class LogStream:
             facts = Significance(score, p_value, rank.size, rank.reached, usual, of_hour=rank.of_hour)
             seed = seed_of(self.baseline_ref, oldest.first, int(units.last[row]))
             told = self._told(facts, high, seed, drift)
-        return Verdict(
+        verdict = Verdict(
             key=self._window.key(units.keys[row]),
             first=oldest.first,
             last=int(units.last[row]),
@@ -437,6 +455,21 @@ class LogStream:
             baseline_ref=self.baseline_ref,
             **told,
         )
+        return self._with_episode(verdict, rank, alarm=alarm)
+
+    def _with_episode(self, verdict: Verdict, rank: Rank, *, alarm: bool = False) -> Verdict:
+        """The verdict with the episode that its unit belongs to; sessions are events of their own."""
+        if self._settings.mode == "session" or not (alarm or self._episodes.open):
+            return verdict
+        hour, score, time_ns = hour_of(verdict.last_time_ns), verdict.score, verdict.last_time_ns
+        episode: Episode | None
+        if alarm:
+            name = (verdict.key, verdict.first, verdict.last)
+            begun = Episode.begun(*name, time_ns=time_ns, score=score, p_value=rank.p_value)
+            episode = self._episodes.begin(begun, hour)
+        else:
+            episode = self._episodes.take(verdict.last, time_ns=time_ns, score=score, rank=rank, hour=hour)
+        return verdict if episode is None else msgspec.structs.replace(verdict, episode=episode)
 
     def _cause(self) -> tuple[Cause, bool]:
         """What the window's strangest block is put down to, and whether that is a line never learned."""
@@ -448,7 +481,7 @@ class LogStream:
         if units.alarmed[row]:  # one alarm a unit, however long it goes on
             self._decision.observe(evidence)
             return False
-        return self._decision.decide(evidence)
+        return self._decision.decide(evidence, inside=self._episodes.open)
 
     def _told(self, facts: Significance, high: float, seed: str, drift: Drift | None) -> dict[str, Any]:
         assert self._baseline is not None
@@ -484,6 +517,7 @@ class LogStream:
             "calibration": self._calibration.state(),
             "hour": self._hour,
             "decision": self._decision.state(),
+            "episode": self._episodes.state(),
             "drift": self._drift.state(),
             "blocks": self._blocks.state(),
             "sessions": self._sessions.state(),
@@ -514,6 +548,7 @@ class LogStream:
         self._calibration.load(state["calibration"])
         self._hour = state["hour"]
         self._decision.load(state["decision"])
+        self._episodes.load(state["episode"])
         self._drift.load(state["drift"])
         self._blocks.load(state["blocks"])
         self._sessions.load(state["sessions"])

@@ -27,7 +27,6 @@ import numpy as np
 import numpy.typing as npt
 
 from driftlock.core import series_rows as kernels
-from driftlock.core import series_tuning as tuned
 from driftlock.core.packing import seal, unseal
 from driftlock.core.series_state import LAYOUT, STATE
 from driftlock.core.series_text import explain_point
@@ -89,9 +88,15 @@ class SeriesVerdicts:
     `p_value` is the conformal rank of the point's score among the series' earlier scored points, where scores
     up to a quarter of a bit lower count as reached. Its null: the score has the same marginal distribution as
     theirs (the series is stationary). Points need not be independent: exceedances may cluster, their share in
-    the long run is still at most α. `block_p_value` ranks it among maxima of blocks of 64 points. An alarm
-    needs p ≤ α, and a record (no earlier point reached as much), a block p ≤ α, or 12 bits and more, for the
-    score counts how often the like recurred already.
+    the long run is still at most α. `block_p_value` ranks it among maxima of blocks of 64 points.
+
+    A point is `strange` that reaches p ≤ α and the least score of an alarm, exceeds all scores of the last
+    5 % of points (64 to 210), and is a record (no earlier point reached as much), has a block p ≤ α, or 12
+    bits and more, for the score counts how often the like recurred already. It is an `alarm` unless an
+    episode is open, which then grows. It grows also with points that reach p ≤ α among those that are not
+    the episode's own and the least score of an alarm without the part of the season; it is over after 12
+    others in a row. `episode` counts its points so far, this one too; negative on the point that ends it, 0
+    on all others.
     """
 
     status: npt.NDArray[np.uint8]
@@ -100,7 +105,9 @@ class SeriesVerdicts:
     p_value: npt.NDArray[np.float64]
     block_p_value: npt.NDArray[np.float64]
     surprise_bits: npt.NDArray[np.float64]
+    strange: npt.NDArray[np.bool_]
     alarm: npt.NDArray[np.bool_]
+    episode: npt.NDArray[np.int32]
     value: npt.NDArray[np.float64]
     expected: npt.NDArray[np.float64]
     low: npt.NDArray[np.float64]
@@ -184,12 +191,9 @@ class SeriesBank:
             np.ascontiguousarray(cumulative, np.bool_),
             self._settings.warm_up_points,
             self._settings.alarm_bits,
+            self._settings.p_value_threshold,
             out,
         )
-        threshold = self._settings.p_value_threshold
-        record = out["p_value"] * (1.0 + out["calibration_size"]) <= 1.0
-        rare = record | (out["block_p_value"] <= threshold) | (out["score"] >= tuned.STRIKING_BITS)
-        out["alarm"] &= (out["p_value"] <= threshold) & rare
         return SeriesVerdicts(**{f.name: out[f.name] for f in fields(SeriesVerdicts)})
 
     def explain(

@@ -67,6 +67,8 @@ OUTPUT = np.dtype(
         ("value", "f8"),  # what was scored: the reading, or a counter's rate
         ("anomaly_score", "f8"),
         ("calibration_size", "u4"),
+        ("episode", "i4"),
+        ("strange", "?"),
         ("alarm", "?"),
         ("status", "u1"),
     ],
@@ -199,6 +201,42 @@ def step(r: Record, time_ns: int, value: float, warm_up_points: int, means: Any,
     r.seen += 1
 
 
+@kernel
+def goes_on(own: int, alarm_bits: float, p_value_threshold: float, out: Any) -> bool:
+    """Whether a point is of an episode with `own` points: suspicious among those that are not.
+
+    Without that an outage of more than αn points would seem to be over while it lasts. The departure from
+    the season does not count here: it is smoothed, and lingers for hours after the value is back.
+    """
+    size = out.calibration_size
+    reached = out.p_value * (1.0 + size) - 1.0
+    p_value = (1.0 + max(reached - own, 0.0)) / (1.0 + max(size - own, 0.0))
+    return bool(
+        min(out.p_value, p_value) <= p_value_threshold and out.score - out.parts[SEASON] >= alarm_bits
+    )
+
+
+@kernel
+def follow_episode(r: Record, alarm_bits: float, p_value_threshold: float, out: Any) -> None:
+    """Decides on an alarm, and moves the episode that it opens: see `SeriesVerdicts`."""
+    if out.p_value <= p_value_threshold and out.score >= alarm_bits and out.anomaly_score > 0.0:
+        record = out.p_value * (1.0 + out.calibration_size) <= 1.0
+        rare = out.block_p_value <= p_value_threshold or out.score >= tuned.STRIKING_BITS
+        out.strange = record or rare
+    own = int(min(r.episode_units, tuned.EPISODE_OWN_MAX))
+    if out.strange or (own > 0 and goes_on(own, alarm_bits, p_value_threshold, out)):
+        out.alarm = own == 0
+        r.episode_units += 1
+        r.episode_calm = 0
+        out.episode = r.episode_units
+    elif own > 0:
+        r.episode_calm += 1
+        if r.episode_calm == tuned.EPISODE_CALM_POINTS:
+            out.episode = -np.int64(r.episode_units)
+            r.episode_units = 0
+            r.episode_calm = 0
+
+
 @cached
 def place(table_id: Any, table_row: Any, series: Any) -> int:
     """Slot of `series` in the table (linear probing), or of the empty slot where it belongs."""
@@ -244,9 +282,10 @@ def _row_loop(sources: int) -> Any:
         cumulative: Any,
         warm_up_points: int,
         alarm_bits: float,
+        p_value_threshold: float,
         out: Any,
     ) -> None:
-        """Steps each row's series in order; `out` starts zeroed. Its `alarm` still ignores the p-value."""
+        """Steps each row's series in order; `out` starts zeroed."""
         assert sources >= 0  # closed over, so that the cache knows which sources made the kernel
         means = np.zeros(EXPERTS)
         for i in range(len(rows)):
@@ -274,7 +313,8 @@ def _row_loop(sources: int) -> Any:
                     o.status = NO_INCREMENT
                     continue
             step(r, time_ns[i], reading, warm_up_points, means, o)
-            o.alarm = o.anomaly_score > 0.0 and o.score >= alarm_bits
+            if o.status == SCORED:
+                follow_episode(r, alarm_bits, p_value_threshold, o)
 
     return observe_rows
 

@@ -64,12 +64,14 @@ _FIELDS: list[tuple[str, str] | tuple[str, str, tuple[int, ...]]] = [
     ("long_now", "f4", (LONG_BLOCKS,)),
     ("peak_bits", "f4", (EPISODE_PEAKS,)),
     ("peak_at", "u4", (EPISODE_PEAKS,)),
+    ("episode_units", "u4"),  # suspicious points of the open episode, 0 when none is
     ("value_used", "u4", (ENTRIES,)),  # running number of last use, 0 for an empty entry
     ("level_used", "u4", (ENTRIES,)),
     ("tail", "u2", (TAIL_BINS,)),  # blocks whose maximum reached each bin or a higher one
     ("points", "u2", (TAIL_BINS,)),  # scored points that reached each bin or a higher one
     ("peaks", "u1"),
     ("started", "u1"),
+    ("episode_calm", "u1"),  # calm points since the last of them
     ("season_seen", "u1", (SEASON_BUCKETS,)),
     ("week_seen", "u1", (WEEK_BUCKETS,)),
     ("season", "f4", (SEASON_BUCKETS,)),

@@ -9,6 +9,7 @@ import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from driftlock.core.episode import Episode
 from driftlock.core.series_kernel import TAIL_BLOCK_POINTS
 from driftlock.core.silence import Silence, silence_text
 from driftlock.core.verdict import Severity, Verdict
@@ -51,13 +52,15 @@ def point_verdict(
     position: int,
     time_ns: int,
     reading: float,
+    alarm: bool,
+    episode: Episode | None,
 ) -> Verdict:
-    """The verdict on row `index`, a scored point; explained if it is an alarm.
+    """The verdict on row `index`, a scored point; explained if it is told as an `alarm`.
 
     `key` and `position` become those of the verdict, `name` is what a person calls the series, and `reading`
     the value as it came.
     """
-    alarm, score = bool(verdicts.alarm[index]), float(verdicts.score[index])
+    score = float(verdicts.score[index])
     sentence, detail = explain_point(verdicts, index, name=name, reading=reading) if alarm else ("", {})
     return Verdict(
         key=key,
@@ -74,6 +77,7 @@ def point_verdict(
         severity=severity_of_bits(score),
         explanation=sentence,
         detail=detail,
+        episode=episode,
     )
 
 

@@ -66,6 +66,10 @@ RECURRENCE_SLACK_SHARE = 0.05
 EPISODE_SHARE = 0.05  # of all points seen
 EPISODE_POINTS_MIN = 64
 EPISODE_POINTS_MAX = 210
+EPISODE_CALM_POINTS = 12
+"""An episode is over after so many calm points: until then the short shape still holds its last one."""
+EPISODE_OWN_MAX = 500
+"""So many of an episode's points are left out of the comparison at most: what lasts longer becomes usual."""
 
 # Alarms
 STRIKING_BITS = 12.0

@@ -7,6 +7,8 @@ from typing import Any, Literal
 
 import msgspec
 
+from driftlock.core.episode import Episode
+
 Severity = Literal["critical", "high", "medium", "low"]
 Kind = Literal["unit", "drift", "silence"]
 Phase = Literal["learning", "calibrating", "ready"]
@@ -46,6 +48,8 @@ class Verdict(msgspec.Struct, frozen=True):  # a struct, for one is made for eve
     stays changed, with the unit as an example, and silence when something steady stopped. A session that went
     on is judged again as a whole: `events_known` are its events that an earlier verdict was on. The costly
     parts (`measures`, `explanation`, `detail`) exist only when `alarm` is true or they were asked for.
+    `episode` is the event that an alarm tells of, as it stands with this unit: on the verdict that alarms, on
+    later suspicious ones while it is open, and on the quiet one that ends it.
     """
 
     key: str
@@ -66,3 +70,4 @@ class Verdict(msgspec.Struct, frozen=True):  # a struct, for one is made for eve
     measures: Measures | None = None
     explanation: str = ""
     detail: dict[str, Any] = {}  # msgspec makes each its own
+    episode: Episode | None = None

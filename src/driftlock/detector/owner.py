@@ -21,7 +21,7 @@ from driftlock.bus.log import TelemetryLog
 from driftlock.bus.reader import Reader
 from driftlock.detector import metrics
 from driftlock.detector.census import Census
-from driftlock.detector.records import moment, to_row
+from driftlock.detector.records import episode_row, moment, to_row
 from driftlock.detector.settings import DetectorSettings
 from driftlock.engine.engine import PartitionEngine, StoredState, StreamStatus
 from driftlock.engine.finding import Finding
@@ -29,6 +29,7 @@ from driftlock.engine.runs import runs
 from driftlock.engine.settings import EngineSettings
 from driftlock.errors import MalformedTelemetryError
 from driftlock.storage import anomalies, baselines, checkpoints, refreshes, streams
+from driftlock.storage.anomalies import anomaly_id
 from driftlock.storage.baselines import NewBaseline
 from driftlock.storage.checkpoints import StreamState
 from driftlock.storage.refreshes import Progress
@@ -117,7 +118,7 @@ class PartitionOwner:
             # Between two runs, whoever's, the loop sees to all sockets: else each of the steps of a commit
             # would wait for a run of every partition, and anomalies would come seconds late under load.
             await asyncio.sleep(0)
-        if findings or self._engine.replaced:
+        if findings or self._engine.replaced or self._engine.courses:
             await self._commit(findings)
 
     def _score(self, run: Sequence[Envelope]) -> list[Finding]:
@@ -177,11 +178,26 @@ class PartitionOwner:
             async with self._pool.acquire() as conn, conn.transaction():
                 await baselines.save(conn, list(snapshots.values()))
                 inserted = await anomalies.insert(conn, rows) if rows else 0
+                await self._follow_episodes(conn)
+        self._engine.courses.clear()
         if self._engine.replaced:
             self._engine.replaced.clear()
             self._checkpoint_due_at = 0.0  # people wait to be told that the stream learns anew
         if inserted:
             self._count(findings)
+
+    async def _follow_episodes(self, conn: asyncpg.Connection) -> None:
+        """Brings anomalies of earlier findings, or of this run, to where their episodes are."""
+        latest = {course.seed: course for course in self._engine.courses}
+        for seed, course in latest.items():
+            timestamp = moment(course.timestamp_ns)
+            await anomalies.follow_episode(
+                conn,
+                anomaly_id(timestamp, seed),
+                timestamp,
+                episode_row(course.episode, timestamp),
+                tenant_id=course.key.tenant,
+            )
 
     def _count(self, findings: Sequence[Finding]) -> None:
         for finding in findings:
@@ -199,7 +215,9 @@ class PartitionOwner:
         now = asyncio.get_running_loop().time()
         if had_messages:
             self._last_message_at = now
-        elif now - self._last_message_at > self._settings.tick_after_s and self._engine.waits_for_clock:
+        elif now - self._last_message_at > self._settings.tick_after_s and self._engine.waits_for_clock(
+            self._now_ns()
+        ):
             self._last_message_at = now
             await self._tick()
         for signal, events in self._engine.events.items():

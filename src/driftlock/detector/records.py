@@ -6,8 +6,11 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from driftlock import __version__
+from driftlock.core.episode import Episode
 from driftlock.core.verdict import Measures
 from driftlock.engine.finding import Finding
+from driftlock.engine.runs import ROW_BITS
+from driftlock.storage.anomalies import Episode as EpisodeRow
 from driftlock.storage.anomalies import NewAnomaly, anomaly_id
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -47,7 +50,20 @@ def to_row(finding: Finding, *, partition: int) -> NewAnomaly:
         tags=[] if verdict.kind == "unit" else [verdict.kind],
         metadata=_metadata(finding),
         trace_ids=list(finding.trace_ids),
+        episode=None if verdict.episode is None else episode_row(verdict.episode, timestamp),
         **_measures(verdict.measures),
+    )
+
+
+def episode_row(episode: Episode, timestamp: datetime) -> EpisodeRow:
+    """An episode as it is stored; units without a time of their own end with the anomaly."""
+    return EpisodeRow(
+        open=episode.open,
+        units=episode.units,
+        window_end=moment(episode.last_time_ns) if episode.last_time_ns else timestamp,
+        log_position=episode.last_event >> ROW_BITS,
+        peak_score=episode.peak_score,
+        lowest_p=episode.lowest_p,
     )
 
 

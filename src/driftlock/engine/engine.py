@@ -16,10 +16,11 @@ from typing import Any
 
 import numpy as np
 
+from driftlock.core.episode import Episode
 from driftlock.core.log_stream import LogSettings
 from driftlock.core.verdict import Phase, Verdict, WarmUp
 from driftlock.engine.batches import Rows, decode, rows_by_stream, unit_keys
-from driftlock.engine.finding import Finding
+from driftlock.engine.finding import Course, Finding
 from driftlock.engine.metrics import MetricSeries
 from driftlock.engine.refresh import RefreshMark, RefreshStatus, parse_refresh
 from driftlock.engine.registry import (
@@ -35,6 +36,8 @@ from driftlock.engine.tally import HourTally
 from driftlock.signals.batch import LogBatch, PointBatch, Signal, SpanBatch, StreamKey, StreamUnit
 from driftlock.signals.logs import decode_logs_together
 
+EPISODE_SILENT_NS = 3_600 * 1_000_000_000
+"""An episode is over, too, when its stream has sent nothing for so long: else its end would never come."""
 BANK_ID = uuid.UUID("00000000-0000-8000-8000-000000000001")
 """The checkpoint row that holds a partition's metric series, and what names them."""
 TALLY_ID = uuid.UUID("00000000-0000-8000-8000-000000000002")
@@ -77,9 +80,12 @@ class PartitionEngine:
         self._tally = HourTally()
         self._now_ns = 0
         self._open: set[StreamKey] = set()  # streams with open sessions; an evicted one leaves at the sweep
+        self._in_episode: set[StreamKey] = set()
         self.events: Counter[Signal] = Counter()
         self.replaced: list[tuple[StreamKey, str, bytes]] = []
         """Baselines that a refresh ended, with ref and bytes, until whoever keeps them clears the list."""
+        self.courses: list[Course] = []
+        """How episodes of earlier findings have gone on, until whoever tells of them clears the list."""
         self.skipped_points = 0
         """Metric points that were not finite, or said that they hold no value."""
 
@@ -139,12 +145,13 @@ class PartitionEngine:
         if entry.refresh is not None and entry.refresh.id == refresh_id:
             return []
         findings = self._alarms(entry, entry.detector.flush(second_of(self._now_ns)), position, self._now_ns)
+        self._tell_course(entry, entry.detector.end_episode())
         before = entry.detector.baseline_ref
         if before:
             self.replaced.append((entry.key, before, entry.detector.baseline_bytes()))
         entry.refresh = RefreshMark(refresh_id, position, before)
         entry.detector = entry.detector.renewed()
-        self._note_sessions(entry)
+        self._note_open(entry)
         self._registry.restarted(entry)
         return findings
 
@@ -195,10 +202,15 @@ class PartitionEngine:
             return self._sweep(position) + self._move_series(position)
         return []
 
-    @property
-    def waits_for_clock(self) -> bool:
-        """Whether a session is open that only the passing of time will close, or a series may be silent."""
-        return bool(self._open) or self._metrics.waits_for_clock
+    def waits_for_clock(self, now_ns: int) -> bool:
+        """Whether only the passing of time will tell something: a session is open, a series may be silent, or
+        at `now_ns` a stream with an open episode has been silent for long."""
+        return bool(self._open) or self._metrics.waits_for_clock or bool(self._ended_in_silence(now_ns))
+
+    def _ended_in_silence(self, now_ns: int) -> list[StreamEntry]:
+        entries = filter(None, (self._registry.get(key) for key in self._in_episode))
+        silent = [entry for entry in entries if now_ns - entry.last_received_ns > EPISODE_SILENT_NS]
+        return sorted(silent, key=lambda entry: entry.last_active)
 
     def _feed_lines(self, batch: LogBatch | SpanBatch, origins: Origins) -> list[Finding]:
         findings: list[Finding] = []
@@ -219,7 +231,7 @@ class PartitionEngine:
                 continue
             findings += self._feed_stream(entry, batch, rows, origins)
             self._registry.changed(entry)
-            self._note_sessions(entry)
+            self._note_open(entry)
             self.events[key.signal] += len(rows)
         return sorted(findings, key=lambda finding: finding.position)
 
@@ -274,6 +286,8 @@ class PartitionEngine:
             received_ns=self._now_ns,
             config_version=self._settings.config_version,
         )
+        self.courses += self._metrics.courses
+        self._metrics.courses.clear()
         for finding in found:
             entry = self._registry.get(finding.key)
             assert entry is not None
@@ -293,15 +307,26 @@ class PartitionEngine:
             assert entry.detector is not None
             verdicts = entry.detector.tick(second_of(self._now_ns))
             self._registry.changed(entry)
-            self._note_sessions(entry)
+            self._note_open(entry)
             findings += self._alarms(entry, verdicts, position, self._now_ns)
+        for entry in self._ended_in_silence(self._now_ns):
+            assert entry.detector is not None
+            self._tell_course(entry, entry.detector.end_episode())
+            self._registry.changed(entry)
+            self._note_open(entry)
         return findings
 
-    def _note_sessions(self, entry: StreamEntry) -> None:
-        if entry.detector is not None and entry.detector.open_sessions:
-            self._open.add(entry.key)
-        else:
-            self._open.discard(entry.key)
+    def _tell_course(self, entry: StreamEntry, episode: Episode | None) -> None:
+        if episode is not None and episode.is_news:
+            self.courses.append(Course(entry.key, episode, entry.episode_ns))
+
+    def _note_open(self, entry: StreamEntry) -> None:
+        detector = entry.detector
+        for keys, is_open in (
+            (self._open, detector is not None and detector.open_sessions > 0),
+            (self._in_episode, detector is not None and detector.in_episode),
+        ):
+            keys.add(entry.key) if is_open else keys.discard(entry.key)
 
     def _move_series(self, position: int) -> list[Finding]:
         """Lets the clock tell which series have fallen silent; those of an evicted stream are left out."""
@@ -324,6 +349,10 @@ class PartitionEngine:
                 among = self._among(entry.key.tenant, v.p_value)
                 traces = _trace_ids(entry.key, v)
                 found.append(Finding(entry.key, v, position, received_ns, version, among, traces))
+            if v.alarm and v.episode:
+                entry.episode_ns = found[-1].timestamp_ns
+            else:
+                self._tell_course(entry, v.episode)
         entry.findings += len(found)
         return found
 
@@ -359,7 +388,7 @@ class PartitionEngine:
                 entries.append(load_entry(state.data, self._settings_of))
         self._registry.restore(entries)
         for entry in entries:
-            self._note_sessions(entry)
+            self._note_open(entry)
 
     def statuses(self, stream_ids: Iterable[uuid.UUID] | None = None) -> list[StreamStatus]:
         """What people are told of the streams (of those given, or of all)."""

@@ -1,4 +1,5 @@
-"""What the engine hands out: an accepted verdict with the stream and the place in the log it belongs to."""
+"""What the engine hands out: an accepted verdict with the stream and the place in the log it belongs to, and
+how the event that it told of goes on."""
 
 from __future__ import annotations
 
@@ -6,6 +7,7 @@ import hashlib
 from dataclasses import dataclass, field
 from typing import Any
 
+from driftlock.core.episode import Episode
 from driftlock.core.verdict import Verdict
 from driftlock.signals.batch import StreamKey
 
@@ -37,5 +39,23 @@ class Finding:
     @property
     def seed(self) -> bytes:
         """What makes the finding's id: its stream and unit, nothing that a second run could change."""
-        parts = (self.key.id.hex, self.verdict.key, str(self.verdict.first), str(self.verdict.last))
-        return hashlib.blake2b("\0".join(parts).encode(), digest_size=16).digest()
+        return _seed(self.key, self.verdict)
+
+
+@dataclass(frozen=True, slots=True)
+class Course:
+    """What the episode of an earlier finding has become; `timestamp_ns` is that finding's."""
+
+    key: StreamKey
+    episode: Episode
+    timestamp_ns: int
+
+    @property
+    def seed(self) -> bytes:
+        """What makes the id of the finding that the episode began with."""
+        return _seed(self.key, self.episode)
+
+
+def _seed(key: StreamKey, unit: Verdict | Episode) -> bytes:
+    parts = (key.id.hex, unit.key, str(unit.first), str(unit.last))
+    return hashlib.blake2b("\0".join(parts).encode(), digest_size=16).digest()

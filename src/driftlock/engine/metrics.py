@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import msgspec
 import numpy as np
 import numpy.typing as npt
 
 from driftlock.core.budget import AlertBudget
 from driftlock.core.series import REFUSED, SeriesBank, SeriesSettings, SeriesVerdicts
+from driftlock.core.series_episodes import SeriesEpisodes
 from driftlock.core.series_text import point_verdict, silence_verdict
 from driftlock.core.silence import Silence, SilenceWatch
 from driftlock.core.verdict import Verdict
-from driftlock.engine.finding import Finding
+from driftlock.engine.finding import Course, Finding
 from driftlock.signals.batch import PointBatch, StreamKey
 
 SILENT_NAMES_MAX = 20
@@ -24,6 +27,8 @@ class _Stored(msgspec.Struct, frozen=True):
     silence: bytes
     streams: list[tuple[str, str, tuple[tuple[str, str], ...]]]  # tenant, service, attributes
     spent: dict[int, list[int]]  # by stream, in their order
+    episodes: dict[int, list[Any]]  # by series, and when their findings were
+    told_ns: dict[int, int]
 
 
 class MetricSeries:
@@ -35,6 +40,10 @@ class MetricSeries:
         self._budgets: dict[int, AlertBudget] = {}  # of streams that raised an alarm
         self._bank = SeriesBank(settings)
         self._names: dict[int, str] = {}
+        self._episodes = SeriesEpisodes()
+        self._told_ns: dict[int, int] = {}  # by series with an open episode, when its finding was
+        self.courses: list[Course] = []
+        """How episodes of earlier findings have gone on, until whoever tells of them clears the list."""
         self._watch = SilenceWatch(p_value_threshold=settings.p_value_threshold)
         self._streams: dict[StreamKey, int] = {}  # only of series in the bank, so no more than it holds
         self.clock_dirty = False
@@ -76,25 +85,26 @@ class MetricSeries:
         self.refused_points += int((verdicts.status == REFUSED).sum())
         self._hear(batch, rows, base, received_ns)
         findings = []
-        for index in np.flatnonzero(verdicts.alarm):
+        for index in np.flatnonzero(verdicts.episode).tolist():
             row = int(rows[index])
-            record = verdicts.p_value[index] * (1.0 + verdicts.calibration_size[index]) <= 1.0
-            number = self._streams[batch.keys[batch.stream[row]]]
-            if not self._spend(number, received_ns, all_time=bool(record)):
-                continue
-            series = int(batch.series[row])
-            verdict = self._verdict(batch, row, verdicts, int(index), base + row)
-            findings.append(
-                Finding(
-                    batch.keys[batch.stream[row]],
-                    verdict,
-                    position,
-                    received_ns,
-                    config_version,
-                    metadata={"series": self._names.get(series, ""), "value": float(batch.value[row])},
+            key, series = batch.keys[batch.stream[row]], int(batch.series[row])
+            verdict = self._verdict(batch, row, verdicts, index, base + row, received_ns)
+            if verdict.alarm:
+                metadata = {"series": self._names.get(series, ""), "value": float(batch.value[row])}
+                findings.append(
+                    Finding(key, verdict, position, received_ns, config_version, metadata=metadata)
                 )
-            )
+                self._told_ns[series] = findings[-1].timestamp_ns
+            elif verdict.episode is not None and verdict.episode.is_news:
+                self.courses.append(Course(key, verdict.episode, self._told_ns[series]))
+                if not verdict.episode.open:
+                    del self._told_ns[series]
         return findings
+
+    def _is_told(self, stream: int, verdicts: SeriesVerdicts, index: int, now_ns: int) -> bool:
+        """Whether a row that is in no episode that was told of becomes an alarm: the budget must allow it."""
+        record = verdicts.p_value[index] * (1.0 + verdicts.calibration_size[index]) <= 1.0
+        return bool(verdicts.strange[index]) and self._spend(stream, now_ns, all_time=bool(record))
 
     def _spend(self, stream: int, now_ns: int, *, all_time: bool) -> bool:
         """Draws an alarm on a stream's budget, whose last quarter is for records of a series."""
@@ -148,18 +158,25 @@ class MetricSeries:
         return self._names.get(series, f"series {series:016x}")
 
     def _verdict(
-        self, batch: PointBatch, row: int, verdicts: SeriesVerdicts, index: int, event: int
+        self, batch: PointBatch, row: int, verdicts: SeriesVerdicts, index: int, event: int, now_ns: int
     ) -> Verdict:
+        """The verdict on a row that is in an episode."""
         series = int(batch.series[row])
-        name = self._name(series)
+        key, time_ns = f"{series:016x}", int(batch.time_ns[row])
+        stream = self._streams[batch.keys[batch.stream[row]]]
+        alarm = series not in self._episodes and self._is_told(stream, verdicts, index, now_ns)
         return point_verdict(
             verdicts,
             index,
-            key=f"{series:016x}",
-            name=name,
+            key=key,
+            name=self._name(series),
             position=event,
-            time_ns=int(batch.time_ns[row]),
+            time_ns=time_ns,
             reading=float(batch.value[row]),
+            alarm=alarm,
+            episode=self._episodes.follow(
+                series, verdicts, index, key=key, event=event, time_ns=time_ns, alarm=alarm
+            ),
         )
 
     def dump(self) -> bytes:
@@ -167,7 +184,15 @@ class MetricSeries:
         self.dirty = False
         streams = [(key.tenant, key.service, key.attributes) for key in self._streams]
         spent = {stream: budget.state() for stream, budget in self._budgets.items()}
-        stored = _Stored(self._bank.snapshot(), self._names, self._watch.snapshot(), streams, spent)
+        stored = _Stored(
+            self._bank.snapshot(),
+            self._names,
+            self._watch.snapshot(),
+            streams,
+            spent,
+            self._episodes.state(),
+            self._told_ns,
+        )
         return msgspec.msgpack.encode(stored)
 
     def load(self, data: bytes) -> None:
@@ -175,6 +200,8 @@ class MetricSeries:
         stored = msgspec.msgpack.decode(data, type=_Stored)
         self._bank = SeriesBank.restore(self._settings, stored.bank)
         self._names = dict(stored.names)
+        self._episodes.load(stored.episodes)
+        self._told_ns = dict(stored.told_ns)
         for stream, spent in stored.spent.items():
             self._budgets[stream] = AlertBudget(self._alert_budget)
             self._budgets[stream].load(spent)

@@ -28,7 +28,8 @@ class StreamEntry:
 
     `stored` tells that a checkpoint may hold it: only then must its removal be written.
 
-    `detector` is None for metric streams: their series live in the partition's bank.
+    `detector` is None for metric streams: their series live in the partition's bank. `episode_ns` is the time
+    of the finding whose episode is open, if one is.
     """
 
     key: StreamKey
@@ -39,6 +40,7 @@ class StreamEntry:
     findings: int = 0
     stored: bool = False
     refresh: RefreshMark | None = None
+    episode_ns: int = 0
 
     @property
     def settled(self) -> bool:
@@ -160,6 +162,7 @@ class StoredStream(msgspec.Struct, frozen=True):
     detector: bytes | None
     refresh: RefreshMark | None = None
     unit: StreamUnit = ""
+    episode_ns: int = 0
 
 
 def dump_entry(entry: StreamEntry) -> bytes:
@@ -179,6 +182,7 @@ def dump_entry(entry: StreamEntry) -> bytes:
             detector,
             entry.refresh,
             key.unit,
+            entry.episode_ns,
         )
     )
 
@@ -194,5 +198,5 @@ def load_entry(data: bytes, settings_of: Callable[[StreamKey], LogSettings | Non
     entry = StreamEntry(
         key, detector, stored.events, stored.last_received_ns, stored.last_active, stored.findings
     )
-    entry.refresh = stored.refresh
+    entry.refresh, entry.episode_ns = stored.refresh, stored.episode_ns
     return entry

@@ -16,15 +16,17 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
+from driftlock.core.episode import Episode
 from driftlock.core.packing import pack, seal, unpack, unseal
 from driftlock.core.series import REFUSED, SCORED, SeriesBank, SeriesSettings, SeriesVerdicts
+from driftlock.core.series_episodes import SeriesEpisodes
 from driftlock.core.series_text import point_verdict
 from driftlock.core.verdict import Verdict, WarmUp
 from driftlock.errors import InputError, UsageError
 from driftlock.library.alone import alone
 from driftlock.library.inputs import TimesIn, as_bytes, row_times
 
-SNAPSHOT_FORMAT = 1
+SNAPSHOT_FORMAT = 2
 NAME_CHARS_MAX = 256
 _MAGIC = b"DLNUMBER"
 
@@ -69,6 +71,7 @@ class SeriesDetector:
     def _begin(self, settings: SeriesSettings, bank: SeriesBank, points: int, refused: int) -> None:
         self._settings = settings
         self._bank = bank
+        self._episodes = SeriesEpisodes()
         self._points = points
         self._busy = threading.Lock()
         self.refused_points = refused
@@ -91,7 +94,7 @@ class SeriesDetector:
         not finite have no verdict. `key` of a verdict is the series' name; `first` and `last` the point's
         number from 1, in the order of all that this detector was given; only alarms are explained.
         """
-        columns = self._score(values, times, series, cumulative)
+        columns, episodes = self._score(values, times, series, cumulative)
         value = np.asarray(values, np.float64).reshape(-1)
         time_ns = row_times(times, len(value))
         number = self._points - len(value) + 1
@@ -104,6 +107,8 @@ class SeriesDetector:
                 position=number + row,
                 time_ns=int(time_ns[row]),
                 reading=float(value[row]),
+                alarm=bool(columns.alarm[row]),
+                episode=episodes.get(row),
             )
             for row in np.flatnonzero(columns.status == SCORED).tolist()
         ]
@@ -121,18 +126,32 @@ class SeriesDetector:
 
         Raises InputError where values, times and names do not match; nothing is learned then.
         """
-        return self._score(values, times, series, cumulative)
+        return self._score(values, times, series, cumulative)[0]
 
     def _score(
         self, values: npt.ArrayLike, times: TimesIn, series: Names, cumulative: bool
-    ) -> SeriesVerdicts:
+    ) -> tuple[SeriesVerdicts, dict[int, Episode]]:
+        """The columns, and the episodes that rows belong to."""
         value = _numbers(values)
         time_ns = row_times(times, len(value))
         ids = _ids(series, len(value))
         columns = self._bank.observe(ids, time_ns, value, np.full(len(value), cumulative))
+        number = self._points + 1
         self._points += len(value)
         self.refused_points += int((columns.status == REFUSED).sum())
-        return columns
+        episodes = {
+            row: self._episodes.follow(
+                int(ids[row]),
+                columns,
+                row,
+                key=_shown(series if isinstance(series, str) else series[row]),
+                event=number + row,
+                time_ns=int(time_ns[row]),
+                alarm=bool(columns.alarm[row]),
+            )
+            for row in np.flatnonzero(columns.episode).tolist()
+        }
+        return columns, {row: episode for row, episode in episodes.items() if episode is not None}
 
     def warm_up(self, series: str = "") -> WarmUp:
         """How far a series is from its first possible alarm, in points; an unknown one has seen none."""
@@ -166,6 +185,7 @@ class SeriesDetector:
                 "points": self._points,
                 "refused": self.refused_points,
                 "bank": self._bank.snapshot(),
+                "episodes": self._episodes.state(),
             }
         )
         return _MAGIC + seal(state)
@@ -181,6 +201,7 @@ class SeriesDetector:
             raise InputError("the snapshot is damaged, or of another version of Driftlock") from error
         detector = cls.__new__(cls)
         detector._begin(settings, bank, state["points"], state["refused"])
+        detector._episodes.load(state["episodes"])
         return detector
 
     def __reduce__(self) -> tuple[Callable[[bytes], SeriesDetector], tuple[bytes]]:

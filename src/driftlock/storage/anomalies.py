@@ -32,6 +32,21 @@ MILLISECOND = timedelta(milliseconds=1)
 NON_FINITE_KEY = "driftlock.non_finite"
 
 
+class Episode(msgspec.Struct, frozen=True, kw_only=True):
+    """How far the event goes that an anomaly began. Final once not `open`.
+
+    `units` are suspicious windows or points, `window_end` and `log_position` those of the last of them,
+    `peak_score` and `lowest_p` the extremes so far.
+    """
+
+    open: bool
+    units: int
+    window_end: datetime
+    log_position: int
+    peak_score: float
+    lowest_p: float
+
+
 class NewAnomaly(msgspec.Struct, frozen=True, kw_only=True):
     """An anomaly to store. Sizes in bytes, entropies in bits a byte, `surprise_bits` in bits.
 
@@ -75,6 +90,7 @@ class NewAnomaly(msgspec.Struct, frozen=True, kw_only=True):
     status: Status = "pending"
     source: Source = "detector"
     tenant_id: str = TENANT_DEFAULT
+    episode: Episode | None = None
 
 
 class Anomaly(msgspec.Struct, frozen=True):
@@ -127,6 +143,15 @@ class Anomaly(msgspec.Struct, frozen=True):
     updated_at: datetime
     revision: int
     tenant_id: str
+    episode: Episode | None
+
+    @classmethod
+    def of_row(cls, row: Sequence[Any]) -> Anomaly:
+        """The anomaly of a row of `COLUMNS`."""
+        values = list(row)
+        if values[-1] is not None:
+            values[-1] = msgspec.convert(values[-1], Episode)
+        return cls(*values)
 
 
 class StatusChange(msgspec.Struct, frozen=True):
@@ -188,6 +213,33 @@ async def insert(conn: asyncpg.Connection, rows: Sequence[NewAnomaly]) -> int:
     return len(stored)
 
 
+async def follow_episode(
+    conn: asyncpg.Connection,
+    anomaly: uuid.UUID,
+    timestamp: datetime,
+    episode: Episode,
+    *,
+    tenant_id: str = TENANT_DEFAULT,
+) -> bool:
+    """Tells how the episode of an anomaly went on, and feeds it to listeners, if it grew or is over.
+
+    False when it is known already, or the tenant has no such anomaly. Must run inside the caller's
+    transaction, as one of its last steps: from here until commit it holds the feed's lock.
+    """
+    assert conn.is_in_transaction(), "follow_episode belongs into the caller's transaction"
+    told = msgspec.to_builtins(episode)
+    revision = await sql.fetch_value(
+        conn,
+        QUERIES["episode_follow"],
+        *(anomaly, tenant_id, timestamp, told, episode.units, episode.open),
+    )
+    if revision is None:
+        return False
+    payload = {"revision": revision, "episode": told}
+    await feed.append(conn, "episode", [(tenant_id, anomaly, timestamp)], payload)
+    return True
+
+
 async def get(conn: asyncpg.Connection, anomaly: uuid.UUID, *, tenant_id: str = TENANT_DEFAULT) -> Anomaly:
     """The anomaly of an id.
 
@@ -199,7 +251,7 @@ async def get(conn: asyncpg.Connection, anomaly: uuid.UUID, *, tenant_id: str = 
     row = await sql.fetch_row(conn, query, anomaly, tenant_id, *span) if span else None
     if row is None:
         raise _missing(anomaly)
-    return Anomaly(*row)
+    return Anomaly.of_row(row)
 
 
 async def history(
@@ -251,7 +303,7 @@ async def set_status(
     change = StatusChange(before["status"], status, by, changed_at, notes, reason)
     payload = {"revision": row["revision"], **msgspec.to_builtins(change)}
     await feed.append(conn, "status", [(tenant_id, anomaly, before["timestamp"])], payload)
-    return Anomaly(*row)
+    return Anomaly.of_row(row)
 
 
 def _missing(anomaly: uuid.UUID) -> NotFoundError:
@@ -277,4 +329,5 @@ def _arguments(row: NewAnomaly) -> tuple[Any, ...]:
         *(clean_optional(row.detector_version), row.config_version),
         *(tags, metadata, [clean_text(trace) for trace in row.trace_ids], row.source),
         search_text(stream, service, explanation, tags),
+        None if row.episode is None else msgspec.to_builtins(row.episode),
     )

@@ -117,7 +117,7 @@ async def page(
     query = QUERIES["anomalies_page"].filled(
         columns=COLUMNS, where=where, limit=f"${len(args) + 1}", offset=f"${len(args) + 2}"
     )
-    return [Anomaly(*row) for row in await sql.fetch(conn, query, *args, limit, offset)]
+    return [Anomaly.of_row(row) for row in await sql.fetch(conn, query, *args, limit, offset)]
 
 
 async def count(conn: asyncpg.Connection, wanted: AnomalyFilter) -> int:

@@ -19,7 +19,7 @@ from driftlock.storage.sql import QUERIES
 
 CHANNEL = "driftlock_feed"
 
-Kind = Literal["anomaly", "status"]
+Kind = Literal["anomaly", "status", "episode"]
 Entry = tuple[str, uuid.UUID, datetime]  # tenant, anomaly id, anomaly timestamp
 
 

@@ -17,7 +17,8 @@ _COLUMNS = ", ".join(f"a.{name}" for name in Anomaly.__struct_fields__)
 
 class FeedEvent(msgspec.Struct, frozen=True):
     """One entry. `anomaly` is as it stands now, None if it was deleted since; `payload` tells of a status
-    change (`from_status`, `to_status`, `changed_by`, `changed_at`, `notes`, `reason`, `revision`)."""
+    change (`from_status`, `to_status`, `changed_by`, `changed_at`, `notes`, `reason`, `revision`), or of the
+    course of its episode (`episode` as it was then, `revision`)."""
 
     position: int
     kind: Kind
@@ -33,4 +34,4 @@ async def after(conn: asyncpg.Connection, position: int, *, limit: int) -> list[
 
 def _event(row: asyncpg.Record) -> FeedEvent:
     position, kind, payload, *values = row
-    return FeedEvent(position, kind, payload, Anomaly(*values) if values[0] is not None else None)
+    return FeedEvent(position, kind, payload, Anomaly.of_row(values) if values[0] is not None else None)

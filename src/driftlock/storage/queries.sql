@@ -10,13 +10,20 @@ INSERT INTO anomalies (
     baseline_entropy, window_entropy, entropy_change, surprise_bits,
     glass_box_explanation, detailed_explanation, baseline_ref, window_start, window_end,
     log_position, partition, detector_version, config_version,
-    tags, metadata, trace_ids, source, search_text
+    tags, metadata, trace_ids, source, search_text, episode
 ) VALUES (
     $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23,
-    $24, $25, $26, $27, $28, $29, $30, $31, $32, $33, $34, $35, $36, $37
+    $24, $25, $26, $27, $28, $29, $30, $31, $32, $33, $34, $35, $36, $37, $38
 )
 ON CONFLICT DO NOTHING
 RETURNING id, tenant_id, timestamp
+
+-- name: episode_follow
+UPDATE anomalies SET episode = $4
+WHERE id = $1 AND tenant_id = $2 AND timestamp = $3
+    -- a replay tells again what is known: only growth and the end are news
+    AND (episode ->> 'open')::boolean AND ($5::bigint > (episode ->> 'units')::bigint OR NOT $6)
+RETURNING revision
 
 -- name: anomaly_get
 SELECT {columns} FROM anomalies

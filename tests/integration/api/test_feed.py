@@ -15,7 +15,9 @@ import asyncpg
 import httpx
 
 from driftlock.storage import anomalies, feed, pool
-from integration.api.harness import Api, Start, Store, make, problem
+from driftlock.storage.anomalies import Episode, NewAnomaly
+from driftlock.storage.tenancy import TENANT_DEFAULT
+from integration.api.harness import NOW, Api, Start, Store, make, problem
 
 PATH = "/v1/stream/anomalies"
 DEADLINE_S = 60.0
@@ -111,6 +113,41 @@ async def test_reports_and_status_changes_are_broadcast(
     assert (changed.name, changed.data["anomaly_id"]) == ("status", told.data["id"])
     assert (changed.data["previous_status"], changed.data["status"]) == ("pending", "dismissed")
     assert (changed.data["changed_by"], changed.data["reason"]) == ("analyst", "known")
+
+
+async def test_the_course_of_an_episode_is_told_and_only_what_is_news(
+    viewer: httpx.AsyncClient, store: Store, conn: asyncpg.Connection
+) -> None:
+    def course(units: int, *, is_open: bool = True) -> Episode:
+        end = NOW + timedelta(minutes=units)
+        return Episode(
+            open=is_open, units=units, window_end=end, log_position=9, peak_score=60.0 + units, lowest_p=0.002
+        )
+
+    async def follow(row: NewAnomaly, episode: Episode, tenant_id: str = TENANT_DEFAULT) -> bool:
+        async with conn.transaction():
+            return await anomalies.follow_episode(conn, row.id, row.timestamp, episode, tenant_id=tenant_id)
+
+    async with following(viewer) as follower:
+        await follower.next()
+        row, without = await store(make(b"1", episode=course(1)), make(b"2"))
+        first, second = await follower.take(2)
+        assert first.data["episode"]["open"] is True
+        assert second.data["episode"] is None
+        told = [course(2), course(8), course(4), course(8), course(9, is_open=False), course(16)]
+        assert [await follow(row, one) for one in told] == [True, True, False, False, True, False]
+        assert not await follow(without, course(2))
+        assert not await follow(row, course(99), "other")
+        grown = await follower.take(3)
+    assert [e.name for e in grown] == ["episode"] * 3
+    assert {(e.data["anomaly_id"], e.data["stream"]) for e in grown} == {(str(row.id), row.stream)}
+    assert [(e.data["episode"]["units"], e.data["episode"]["open"]) for e in grown] == [
+        (2, True), (8, True), (9, False),
+    ]  # fmt: skip
+    now = (await viewer.get(f"/v1/anomalies/{row.id}")).json()
+    assert now["episode"] == grown[-1].data["episode"]
+    assert now["episode"]["window_end"] == (NOW + timedelta(minutes=9)).isoformat().replace("+00:00", "Z")
+    assert now["revision"] == grown[-1].data["revision"] == 4
 
 
 async def test_resumes_by_header_or_parameter(viewer: httpx.AsyncClient, store: Store) -> None:

@@ -39,7 +39,7 @@ FAULTY_ORDERS = {"service-0-order-252-2", "service-2-order-272-2", "service-1-or
 COMPARED = (
     "id, timestamp, stream_type, stream, service, severity, ncd_score, p_value, surprise_bits, "
     "glass_box_explanation, detailed_explanation::text, baseline_ref, window_start, window_end, "
-    "log_position, partition, metadata::text, trace_ids"
+    "log_position, partition, metadata::text, trace_ids, episode::text"
 )
 
 
@@ -178,6 +178,7 @@ async def test_killed_detectors_find_what_an_undisturbed_one_finds(
     sessions = [dict(row) for row in undisturbed if row["stream"] == f"{row['service']}{{unit=session}}"]
     assert {json.loads(row["metadata"])["unit"] for row in sessions} == FAULTY_ORDERS
     assert all(row["trace_ids"] == [] for row in sessions)
+    assert any(row["episode"] and json.loads(row["episode"])["units"] > 1 for row in undisturbed)
     assert disturbed == undisturbed
 
     records = [await refreshed(url) for url in databases]

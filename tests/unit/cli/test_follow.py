@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import os
+import re
 import sys
 import threading
 from collections.abc import Iterator
@@ -195,6 +196,20 @@ def test_what_can_be_judged_of_sessions_is_told(capsys: pytest.CaptureFixture[st
     assert told[0] == "app.log: 10 lines read, 0 of at most 200 sessions learned; nothing is judged before."
     assert told[1].startswith("app.log: 6,001 lines read, ")
     assert told[1].endswith(" judged, 1 anomaly.")
+
+
+def test_that_an_anomaly_which_went_on_is_over_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+    told: list[str] = []
+    judge = Judge("app.log", LogSettings(), None, DEFAULT_MASKING, "pretty", told.append)
+    judge.take(calm(0, 5_000))
+    judge.take(b"PANIC disk on fire\n" * 200)
+    assert "PANIC" in capsys.readouterr().out
+    assert told == []
+    judge.take(calm(5_000, 5_200))
+    (over,) = told
+    assert re.fullmatch(
+        r"The anomaly of line 5,025 is over: it went on to line 5,2\d\d, \d+ suspicious windows\.", over
+    )
 
 
 @pytest.mark.parametrize("form", ["json", "pretty"])

@@ -304,6 +304,41 @@ def test_detect_tells_the_fault_its_place_and_why(tmp_path: Path, capsys: pytest
     assert "\x1b" not in pretty, "no colour where nobody sees it"
 
 
+def test_how_far_an_anomaly_goes_is_told_with_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    log = tmp_path / "web.log"
+    rows = block_log(6, 5_000).splitlines()
+    rows[4_000:4_300:2] = [f"2026-03-01T01:06:40Z {FAULT.format(n)}" for n in range(150)]
+    for upto, is_open, ending in ((5_000, False, "bits."), (4_250, True, "; not over at the end.")):
+        log.write_text("\n".join(rows[:upto]) + "\n")
+        assert run_detect(str(log), format="json") == FOUND_EXIT_CODE
+        found = json_rows(capsys.readouterr().out)
+        (fault,) = [row for row in found if "remounting" in row["explanation"]]
+        episode = fault["episode"]
+        assert (episode["open"], episode["first"]) == (is_open, fault["first_line"])
+        assert episode["units"] >= 9
+        assert min(upto, 4_275) <= episode["last_event"] <= min(upto, 4_350)
+        run_detect(str(log))
+        place = f"It goes on to line {episode['last_event']:,}, 2026-03-01T01:"
+        (told,) = [line for line in capsys.readouterr().out.splitlines() if place in line]
+        assert told.endswith(ending)
+        assert f": {episode['units']} suspicious windows" in told
+
+
+def test_how_far_an_anomaly_of_a_series_goes_is_told_with_it(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rng = random.Random(4)
+    climb = [rng.gauss(0, 1) + 20 * max(0, min(row - 399, 30)) * (row < 430) for row in range(600)]
+    rows = [f"2026-03-01 {row // 60:02}:{row % 60:02}:00,{value}" for row, value in enumerate(climb)]
+    path = tmp_path / "cpu.csv"
+    path.write_text("\n".join(["timestamp,value", *rows]) + "\n")
+    assert run_detect(str(path), format="json") == FOUND_EXIT_CODE
+    (fault,) = [row for row in json_rows(capsys.readouterr().out) if row["first_line"] >= 400]
+    assert fault["episode"]["units"] >= 8
+    run_detect(str(path))
+    assert f"{fault['episode']['units']} suspicious points" in capsys.readouterr().out
+
+
 def test_a_profile_is_a_threshold_and_a_budget(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     log = tmp_path / "web.log"
     log.write_text(block_log(6, 5_000, fault_at=4_000))

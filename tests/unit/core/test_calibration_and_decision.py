@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from driftlock.core.budget import WEEK_NS
 from driftlock.core.calibration import Calibration, slack_of
-from driftlock.core.decision import EPISODE_QUIET_UNITS, REPEAT_UNITS, Decision, Evidence
+from driftlock.core.decision import REPEAT_UNITS, Decision, Evidence
 
 
 @given(
@@ -61,8 +61,8 @@ def evidence(
     return Evidence(score, p, record, ("presence", cause), False, now)
 
 
-def decision(*, budget: float = 20.0, episodes: bool = True) -> Decision:
-    return Decision(p_value_threshold=0.05, alert_budget=budget, episodes=episodes)
+def decision(*, budget: float = 20.0) -> Decision:
+    return Decision(p_value_threshold=0.05, alert_budget=budget)
 
 
 def test_only_significant_units_alarm_and_only_records_or_news() -> None:
@@ -81,7 +81,7 @@ def decision_with_record() -> Decision:
 
 
 def test_a_known_cause_is_no_news_until_it_was_away_for_long() -> None:
-    one = decision(episodes=False)
+    one = decision()
     assert one.decide(evidence(0.005))
     assert not one.decide(evidence(0.005))
     for _ in range(REPEAT_UNITS):
@@ -89,17 +89,16 @@ def test_a_known_cause_is_no_news_until_it_was_away_for_long() -> None:
     assert one.decide(evidence(0.005))
 
 
-def test_one_alarm_an_episode_of_blocks_but_one_for_each_session() -> None:
-    blocks, sessions = decision(), decision(episodes=False)
-    runs = [[each.decide(evidence(0.005, cause=c)) for c in range(5)] for each in (blocks, sessions)]
-    assert runs == [[True, False, False, False, False], [True] * 5]
-    for _ in range(EPISODE_QUIET_UNITS):
-        blocks.decide(evidence(0.9, 1.0))
-    assert blocks.decide(evidence(0.005, cause=99))
+def test_nothing_alarms_within_an_open_episode_and_the_budget_stays() -> None:
+    one = decision(budget=2.0)
+    assert one.decide(evidence(0.005, cause=0))
+    assert not any(one.decide(evidence(0.005, cause=c), inside=True) for c in range(1, 9))
+    assert not one.decide(evidence(0.005, cause=3))  # noted meanwhile, so no news
+    assert one.decide(evidence(0.001, 99.0, cause=9, record=True))
 
 
 def test_the_budget_keeps_a_quarter_for_all_time_records_and_comes_back_after_a_week() -> None:
-    one = decision(budget=8.0, episodes=False)
+    one = decision(budget=8.0)
     one.observe(evidence(1.0, 100.0))
     assert sum(one.decide(evidence(0.005, cause=c)) for c in range(10)) == 6
     records = [one.decide(evidence(0.001, 101.0 + c, cause=50 + c, record=True)) for c in range(5)]
@@ -115,7 +114,7 @@ def test_the_budget_keeps_a_quarter_for_all_time_records_and_comes_back_after_a_
 def test_no_week_wherever_it_begins_holds_more_alarms_than_the_budget(
     budget: float, steps: list[tuple[int, bool]]
 ) -> None:
-    one, now, alarms, score = decision(budget=budget, episodes=False), 1, [], 100.0
+    one, now, alarms, score = decision(budget=budget), 1, [], 100.0
     for cause, (step, record) in enumerate(steps):
         now += step
         score += record
@@ -126,15 +125,15 @@ def test_no_week_wherever_it_begins_holds_more_alarms_than_the_budget(
         assert sum(start <= at < start + span for at in alarms) <= max(budget, 1.0)
     if not budget:
         assert not alarms
-    twin = decision(budget=budget, episodes=False)
+    twin = decision(budget=budget)
     twin.load(one.state())
     assert twin.state() == one.state()
 
 
 def test_a_boundless_budget_never_runs_out_and_state_survives() -> None:
-    one = decision(budget=math.inf, episodes=False)
+    one = decision(budget=math.inf)
     assert all(one.decide(evidence(0.005, cause=c, now=c * WEEK_NS)) for c in range(100))
-    twin = decision(budget=math.inf, episodes=False)
+    twin = decision(budget=math.inf)
     twin.load(one.state())
     assert twin.state() == one.state()
     assert twin.nbytes < 32_768
@@ -165,7 +164,7 @@ def test_a_line_never_seen_needs_no_more_than_significance() -> None:
 
 
 def test_a_new_baseline_is_no_new_budget() -> None:
-    old, new = (Decision(p_value_threshold=0.05, alert_budget=1.0, episodes=False) for _ in range(2))
+    old, new = (Decision(p_value_threshold=0.05, alert_budget=1.0) for _ in range(2))
     strange = Evidence(9.0, 0.001, True, ("presence", 1), True, 10**18)
     assert old.decide(strange)
     new.take_over_spending(old)

@@ -102,7 +102,7 @@ def silences(*, restart_at: set[int]) -> list[Finding]:
             now = engine.now_ns
             engine = PartitionEngine(EngineSettings())
             engine.restore(kept.values(), now_ns=now)
-    assert engine.waits_for_clock
+    assert engine.waits_for_clock(10)
     return [f for f in found if f.verdict.kind == "silence"]
 
 

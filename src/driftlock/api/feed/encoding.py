@@ -16,7 +16,7 @@ ResyncReason = Literal["gone", "future"]
 class Told(msgspec.Struct, frozen=True):
     """One feed entry, encoded once for everybody. `chunk` is empty when there is nothing left to tell.
 
-    `statuses` are those before and after a change, None for a new anomaly.
+    `statuses` are those before and after a change of it, None for any other news.
     """
 
     position: int
@@ -45,6 +45,16 @@ class StatusEvent(msgspec.Struct, frozen=True):
     revision: int
 
 
+class EpisodeEvent(msgspec.Struct, frozen=True):
+    """The data of `event: episode`; `episode` is what the anomaly's has become."""
+
+    anomaly_id: str
+    timestamp: str
+    stream: str
+    episode: dict[str, Any]
+    revision: int
+
+
 def tell(event: FeedEvent) -> Told:
     """Encodes a feed entry."""
     anomaly = event.anomaly
@@ -52,8 +62,17 @@ def tell(event: FeedEvent) -> Told:
         return Told(event.position, b"", None, None)
     if event.kind == "anomaly":
         return Told(event.position, block("anomaly", anomaly, position=event.position), anomaly, None)
-    assert event.payload is not None, "status entries carry the change"
+    assert event.payload is not None, "other entries carry the change"
     change = event.payload
+    if event.kind == "episode":
+        course = EpisodeEvent(
+            anomaly_id=str(anomaly.id),
+            timestamp=msgspec.to_builtins(anomaly.timestamp),
+            stream=anomaly.stream,
+            episode=change["episode"],
+            revision=change["revision"],
+        )
+        return Told(event.position, block("episode", course, position=event.position), anomaly, None)
     data = StatusEvent(
         anomaly_id=str(anomaly.id),
         timestamp=msgspec.to_builtins(anomaly.timestamp),
