@@ -46,21 +46,26 @@ def tally(ids: IdArray, marks: IdArray, distinct: IdArray, counts: IdArray) -> i
 
 @dataclass(frozen=True, slots=True)
 class CodedUnit:
-    """A unit as coders read it: template ids in order, the distinct ones as they appear, their counts."""
+    """A unit as coders read it: template ids in order, the distinct ones as they appear, their counts, and
+    for units whose events tell it, who called each (see `coder_calls`)."""
 
     ids: IdArray
     distinct: IdArray
     counts: IdArray
+    callers: npt.NDArray[np.uint32]
 
     def __len__(self) -> int:
         return len(self.ids)
 
 
-def coded_unit(ids: IdArray, marks: IdArray) -> CodedUnit:
+_NO_CALLERS = np.zeros(0, np.uint32)
+
+
+def coded_unit(ids: IdArray, marks: IdArray, callers: npt.NDArray[np.uint32] = _NO_CALLERS) -> CodedUnit:
     """Tallies a sequence of ids. `marks` is scratch: zeros, longer than the highest id, zeros again after."""
     distinct, counts = np.empty(len(ids), np.int32), np.empty(len(ids), np.int32)
     size = tally(ids, marks, distinct, counts)
-    return CodedUnit(ids, distinct[:size], counts[:size])
+    return CodedUnit(ids, distinct[:size], counts[:size], callers)
 
 
 @dataclass(frozen=True, slots=True)

@@ -114,11 +114,14 @@ def sweep(keys: Uints, counts: Ints, links: Uints, taken: int, start: int, slots
 
 
 class CounterTable:
-    """Counters by key, at most `slots_max` slots (a power of two) of which seven eighths are filled."""
+    """Counters by key, at most `slots_max` slots (a power of two) of which seven eighths are filled.
 
-    def __init__(self, slots_max: int) -> None:
+    An `empty` one has no room and is never asked or told anything.
+    """
+
+    def __init__(self, slots_max: int, *, empty: bool = False) -> None:
         self.slots_max = slots_max
-        self._allocate(SLOTS_START)
+        self._allocate(0 if empty else SLOTS_START)
 
     def _allocate(self, slots: int) -> None:
         self.keys: Uints = np.zeros(slots, np.uint32)

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from driftlock.core.coder import BIT_GRID, CodedUnit
+from driftlock.core.coder_calls import ELSEWHERE, NOBODY
 from driftlock.core.coder_tokens import CodedLine, TokenCoder
 from driftlock.core.edetector import UNUSUAL_P, Drift
 from driftlock.core.log_baseline import Baseline
@@ -28,6 +29,8 @@ SENTENCE_LINE_CHARS_MAX = 160
 USUAL_BITS_TOLD_MIN = 0.05
 """Below, what is usual would read 0.0, and how often it goes into the score would tell nothing."""
 GONE_SHARE = 0.5
+_WHENCE = {NOBODY: "root", ELSEWHERE: "elsewhere"}
+_CALLED = {NOBODY: "called by nobody", ELSEWHERE: "called by what is not in its trace here"}
 _FINE_GRID = 4 * BIT_GRID  # halved parts and their shares lie on it
 
 
@@ -77,6 +80,7 @@ class Explainer:
             "earlier_blocks": {"bits": score - told},
             "parts": _parts(blocks),
             "text_model": self._text_model(counts),
+            **self._call(blocks),
             "templates_new": self._new(counts),
             "templates_gone": self._gone(counts),
             "templates_shifted": self._shifted(blocks),
@@ -162,8 +166,10 @@ class Explainer:
         )
 
     def _why(self, block: Explained) -> str:
-        presence, count = block.assessment.presence, block.assessment.count
+        presence, count, call = block.assessment.presence, block.assessment.count, block.assessment.call
         units = self._model.presence.units
+        if call.bits > max(presence.bits, count.bits):
+            return self._why_called(block)
         if count.bits > presence.bits:
             place = block.unit.distinct.tolist().index(count.template)
             now, usual = int(block.unit.counts[place]), self._model.count.usual(count.template)
@@ -175,9 +181,49 @@ class Explainer:
             return f"it holds “{line}”, seen {seen}"
         return f"it lacks “{line}”, which {before} of {units} units before held"
 
+    def _why_called(self, block: Explained) -> str:
+        alike, calls = self._calls_before(block)
+        seen = f"{alike} of {calls}" if alike else f"none of {calls}"
+        operation, caller = self._operation(block.assessment.call.template), self._caller(block)
+        whence = f"called by “{caller}”" if caller else _CALLED[block.assessment.caller]
+        return f"“{operation}” is {whence}, as {seen} such calls before"
+
+    def _call(self, blocks: Sequence[Explained]) -> dict[str, Any]:
+        """The most surprising call as `call`, where events tell who called them."""
+        block = max(blocks, key=lambda each: each.assessment.call.bits)
+        if block.assessment.call.template < 0:
+            return {}
+        alike, calls = self._calls_before(block)
+        found = {
+            "operation": self._operation(block.assessment.call.template),
+            "caller": self._caller(block),
+            "whence": _WHENCE.get(block.assessment.caller, "operation"),
+            "bits": block.assessment.call.bits,
+            "like_it_before": alike,
+            "calls_before": calls,
+        }
+        return {"call": found}
+
+    def _calls_before(self, block: Explained) -> tuple[int, int]:
+        made = block.assessment
+        return self._model.calls.counts(int(self._templates.operations[made.call.template]), made.caller)
+
+    def _caller(self, block: Explained) -> str | None:
+        """The caller's operation, None where it is none of this unit."""
+        for template in block.unit.distinct.tolist():
+            if self._templates.operations[template] == block.assessment.caller:
+                return self._operation(template)
+        return None
+
+    def _operation(self, template: int) -> str:
+        return _cut(self._templates.operation(template).decode("utf-8", "replace"))
+
     def _short(self, template: int) -> str:
-        text = self._text(template)
-        return text if len(text) <= SENTENCE_LINE_CHARS_MAX else text[: SENTENCE_LINE_CHARS_MAX - 1] + "…"
+        return _cut(self._text(template))
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= SENTENCE_LINE_CHARS_MAX else text[: SENTENCE_LINE_CHARS_MAX - 1] + "…"
 
 
 def drift_sentence(drift: Drift) -> str:
@@ -219,8 +265,9 @@ def _bits_by_template(blocks: Sequence[Explained]) -> tuple[dict[int, float], di
             lines[made.presence.template] += made.presence.bits
         else:
             whole["a usual line is missing"] += made.presence.bits
-        if made.count.template >= 0:
-            lines[made.count.template] += made.count.bits
+        for part in (made.count, made.call):
+            if part.template >= 0:
+                lines[part.template] += part.bits
     return lines, whole
 
 
@@ -242,6 +289,7 @@ def _parts(blocks: Sequence[Explained]) -> dict[str, float]:
         "order": float(sum(a.order_shares.sum() for a in made)),
         "count": sum(a.count.bits for a in made),
         "set": sum(a.set_bits for a in made),
+        "call": sum(a.call.bits for a in made),
     }
 
 

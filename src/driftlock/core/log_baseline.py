@@ -14,16 +14,20 @@ from typing import Any
 
 import numpy as np
 
+from driftlock.core.coder_calls import Callers
 from driftlock.core.packing import compress, decompress, pack, unpack
 from driftlock.core.templates import IdArray
 
-FORMAT = 2
+FORMAT = 3
 REFERENCES = 8
 
 
 @dataclass(frozen=True, slots=True)
 class Baseline:
-    """Units as sequences of ids into `templates` (hash and line); `kept` tells which the trimming left."""
+    """Units as sequences of ids into `templates` (hash and line); `kept` tells which the trimming left.
+
+    `callers` has, where events tell them, who called each event of each unit (`coder_calls`).
+    """
 
     templates: Sequence[tuple[int, bytes]]
     units: Sequence[IdArray]
@@ -31,6 +35,7 @@ class Baseline:
     first: int
     last: int
     about: Mapping[str, Any]
+    callers: Sequence[Callers] = ()
 
     def encode(self) -> bytes:
         """Deterministic bytes: what `baseline_ref` is the SHA-256 of."""
@@ -44,6 +49,7 @@ class Baseline:
                 "sizes": np.array([len(unit) for unit in self.units], "<u4").tobytes(),
                 "units": np.concatenate(self.units).astype("<u2").tobytes(),
                 "kept": list(self.kept),
+                "callers": b"".join(each.astype("<u4").tobytes() for each in self.callers),
             }
         )
 
@@ -54,7 +60,9 @@ class Baseline:
         ends = np.cumsum(np.frombuffer(raw["sizes"], "<u4"))
         units = np.split(np.frombuffer(raw["units"], "<u2").astype(np.int32), ends[:-1])
         templates = [(key, text) for key, text in raw["templates"]]
-        return cls(templates, units, raw["kept"], raw["first"], raw["last"], raw["about"])
+        told = np.frombuffer(raw["callers"], "<u4").astype(np.uint32)
+        callers = np.split(told, ends[:-1]) if len(told) else ()
+        return cls(templates, units, raw["kept"], raw["first"], raw["last"], raw["about"], callers)
 
     def text(self, unit: int) -> bytes:
         """The canonical lines of a unit."""

@@ -20,6 +20,7 @@ import numpy.typing as npt
 from driftlock.core.calibration import Calibration
 from driftlock.core.calibration_hours import CalibrationByHour
 from driftlock.core.coder import CodedUnit, Coder, Part
+from driftlock.core.coder_calls import UNKNOWN, CallCoder, Callers
 from driftlock.core.coder_context import ContextCoder
 from driftlock.core.coder_count import CountCoder
 from driftlock.core.coder_presence import PresenceCoder
@@ -50,10 +51,10 @@ TRIM_ROUNDS = 2
 class Assessment:
     """A unit's score before it is learned, in bits, and what it is made of.
 
-    `score` is exactly presence.bits + order_shares.sum() + count.bits + set_bits, the latter two weighted
-    already. `order_shares` has one entry a symbol: the unit's events and, for sessions, its end.
-    `order_notes` are what the context coder is to know of the unit, and `end_bits` what the last symbol costs
-    alone; empty and 0 once it is learned.
+    `score` is exactly presence.bits + order_shares.sum() + count.bits + set_bits + call.bits, counts and sets
+    weighted already. `caller` is that of the call (`coder_calls`). `order_shares` has one entry a symbol: the
+    unit's events and, for sessions, its end. `order_notes` are what the context coder is to know of the unit,
+    and `end_bits` what the last symbol costs alone; empty and 0 once it is learned.
     """
 
     score: float
@@ -61,6 +62,8 @@ class Assessment:
     presence: Part
     count: Part
     set_bits: float
+    call: Part
+    caller: int
     order_shares: npt.NDArray[np.float64]
     order_notes: npt.NDArray[np.float64]
     end_bits: float = 0.0
@@ -69,18 +72,19 @@ class Assessment:
 class LogModel:
     """The coders of one stream. Not thread-safe."""
 
-    def __init__(self, templates: TemplateTable, *, ends: bool) -> None:
+    def __init__(self, templates: TemplateTable, *, ends: bool, calls: bool = False) -> None:
         self.presence = PresenceCoder()
         self.count = CountCoder()
         self.ends = ends
         self._order = ContextCoder(templates, ends=ends)
         self._set = SetCoder(templates)
+        self.calls = CallCoder(templates, active=calls)
         self._teacher_scores = Calibration(GATE_SCORES, exact=True)
         self._templates = templates
 
     @property
     def _students(self) -> tuple[Coder, ...]:
-        return (self._order, self.count, self._set)
+        return (self._order, self.count, self._set, self.calls)
 
     @property
     def _coders(self) -> tuple[Coder, ...]:
@@ -97,14 +101,25 @@ class LogModel:
         count = self.count.code(unit)
         weighted = Part(COUNT_WEIGHT * count.bits, count.template)
         set_bits = SET_WEIGHT * self._set.code(unit).bits
-        score = presence.bits + order.bits + weighted.bits + set_bits
+        call_bits, event = self.calls.code_event(unit)
+        call = Part(call_bits, int(unit.ids[event]) if event >= 0 else -1)
         return Assessment(
-            score, order.total_bits, presence, weighted, set_bits, order.shares, order.notes, order.end_bits
+            score=presence.bits + order.bits + weighted.bits + set_bits + call.bits,
+            surprise_bits=order.total_bits,
+            presence=presence,
+            count=weighted,
+            set_bits=set_bits,
+            call=call,
+            caller=int(unit.callers[event]) if event >= 0 else UNKNOWN,
+            order_shares=order.shares,
+            order_notes=order.notes,
+            end_bits=order.end_bits,
         )
 
     def run(
         self,
         units: Units,
+        callers: Callers,
         hours: npt.NDArray[np.int64],
         first: int,
         found: Found,
@@ -115,9 +130,9 @@ class LogModel:
     ) -> tuple[int, int]:
         """Assesses and learns units from `first` on at a stretch, and adds their scores to the calibration.
 
-        `hours` are `hours_of` the units. Fills the rows of `found`; returns the first unit not taken, and why
-        (see `log_run`). `before` has the scores of the blocks that share a window with the first unit, oldest
-        first.
+        `callers` are those of all events, `hours` are `hours_of` the units. Fills the rows of `found`;
+        returns the first unit not taken, and why (see `log_run`). `before` has the scores of the blocks that
+        share a window with the first unit, oldest first.
         """
         tallies = self._tallies(calibration.whole)
         stop, why = run_units(
@@ -125,6 +140,7 @@ class LogModel:
             units.bounds,
             units.known,
             units.taught,
+            callers,
             hours,
             first,
             Learned(
@@ -137,6 +153,8 @@ class LogModel:
                 self._order.gains,
                 self._order.steps,
                 _table(self._set.table),
+                self._templates.operations,
+                _table(self.calls.table),
             ),
             Ranked(
                 self._teacher_scores.scores,
@@ -157,20 +175,23 @@ class LogModel:
         return int(stop), int(why)
 
     def _tallies(self, calibration: Calibration) -> npt.NDArray[np.int64]:
-        order, sets, teacher = self._order.table, self._set.table, self._teacher_scores
-        units = [self.presence.units, self.count.units, self._order.units, self._set.units]
-        slots = [order.taken, order.swept, sets.taken, sets.swept]
+        order, sets, calls = self._order.table, self._set.table, self.calls.table
+        teacher = self._teacher_scores
+        units = [coder.units for coder in (self.presence, self.count, self._order, self._set, self.calls)]
+        slots = [each for table in (order, sets, calls) for each in (table.taken, table.swept)]
         rings = [each for ring in (teacher, calibration) for each in (ring.size, ring.next, ring.added)]
         return np.array([*units, *slots, *rings], np.int64)
 
     def _take_tallies(self, tallies: npt.NDArray[np.int64], calibration: Calibration) -> None:
-        order, sets, teacher = self._order.table, self._set.table, self._teacher_scores
+        order, sets, calls = self._order.table, self._set.table, self.calls.table
+        teacher = self._teacher_scores
         values = tallies.tolist()
         assert len(values) == TALLIES
         self.presence.units, self.count.units, self._order.units, self._set.units = values[:4]
-        order.taken, order.swept, sets.taken, sets.swept = values[4:8]
-        teacher.size, teacher.next, teacher.added = values[8:11]
-        calibration.size, calibration.next, calibration.added = values[11:]
+        self.calls.units = values[4]
+        order.taken, order.swept, sets.taken, sets.swept, calls.taken, calls.swept = values[5:11]
+        teacher.size, teacher.next, teacher.added = values[11:14]
+        calibration.size, calibration.next, calibration.added = values[14:]
 
     def unlearn(self, unit: CodedUnit, *, taught: bool) -> None:
         """Takes back a unit that was learned, by the students too if `taught`."""
@@ -255,6 +276,11 @@ class LogModel:
         for coder in self._coders:
             coder.load(state["coders"][coder.name])
         self._teacher_scores.load(state["teacher_scores"])
+
+    @property
+    def table_bytes(self) -> int:
+        """Bytes of the tables that grow with what is learned, not with the number of templates."""
+        return self._order.table.nbytes + self._set.table.nbytes + self.calls.table.nbytes
 
     @property
     def nbytes(self) -> int:

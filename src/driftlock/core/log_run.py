@@ -18,6 +18,7 @@ from driftlock.core import (
     calibration,
     calibration_hours,
     coder,
+    coder_calls,
     coder_context,
     coder_count,
     coder_presence,
@@ -28,6 +29,7 @@ from driftlock.core import (
 from driftlock.core.calibration import Scores, count_at_least, slack_of
 from driftlock.core.calibration_hours import ADDED, DAYS, HELD, HOUR_DAYS_MIN, HOURS, LAST_DAY, NEXT, NO_HOUR
 from driftlock.core.coder import UNITS_REMEMBERED_MAX, tally
+from driftlock.core.coder_calls import PAIRS_MAX, UNKNOWN, Callers, call_bits, distinct_calls, learn_calls
 from driftlock.core.coder_context import (
     CHUNK_SYMBOLS,
     END,
@@ -52,14 +54,14 @@ SET_WEIGHT = 0.5
 GATE_P = 0.075
 
 # what the kernel counts, in the order of `Tallies`
-PRESENCE_UNITS, COUNT_UNITS, ORDER_UNITS, SET_UNITS = 0, 1, 2, 3
-ORDER_TAKEN, ORDER_SWEPT, SET_TAKEN, SET_SWEPT = 4, 5, 6, 7
-TEACHER, SCORES = 8, 11  # of each ring: scores held, where the next goes, scores ever added
-TALLIES = 14
+PRESENCE_UNITS, COUNT_UNITS, ORDER_UNITS, SET_UNITS, CALL_UNITS = 0, 1, 2, 3, 4
+ORDER_TAKEN, ORDER_SWEPT, SET_TAKEN, SET_SWEPT, CALL_TAKEN, CALL_SWEPT = 5, 6, 7, 8, 9, 10
+TEACHER, SCORES = 11, 14  # of each ring: scores held, where the next goes, scores ever added
+TALLIES = 17
 
 # the columns of `Found.bits`
-SCORE, SURPRISE, PRESENCE, COUNT, SET, WINDOW = 0, 1, 2, 3, 4, 5
-BITS = 6
+SCORE, SURPRISE, PRESENCE, COUNT, SET, CALL, WINDOW = 0, 1, 2, 3, 4, 5, 6
+BITS = 7
 
 # why the kernel stopped
 FINISHED, NEEDS_ROOM, REACHES_THRESHOLD = 0, 1, 2
@@ -79,7 +81,8 @@ class Table(NamedTuple):
 
 
 class Learned(NamedTuple):
-    """What the coders hold. `marks` are zeros, scratch; `ends` adds the end of a unit as a symbol."""
+    """What the coders hold. `marks` are zeros, scratch; `ends` adds the end of a unit as a symbol, and
+    `operations` are empty where no event tells who called it."""
 
     hashes: npt.NDArray[np.uint64]
     ends: bool
@@ -90,6 +93,8 @@ class Learned(NamedTuple):
     order_gains: Floats
     order_steps: npt.NDArray[np.int32]
     sets: Table
+    operations: Callers
+    calls: Table
 
 
 class Ranked(NamedTuple):
@@ -108,18 +113,21 @@ class Ranked(NamedTuple):
 
 
 class Found(NamedTuple):
-    """One row a unit: bits by coder and of the window, templates (presence, count), calibration scores
+    """One row a unit: bits by coder and of the window, templates (presence, count, call), its caller,
+    calibration scores
     reached and held and whether they are its hour's, whether the students learned it, bits of its end; the
     symbols' shares, unit i's from `bounds[i] + i` on; and scratch for the longest unit."""
 
     bits: Floats
     templates: Ids
+    caller: Callers
     reached: Ints
     taught: npt.NDArray[np.bool_]
     end_bits: Floats
     shares: Floats
     distinct: Ids
     counts: Ids
+    events: Ids
     symbols: npt.NDArray[np.uint64]
     notes: Floats
 
@@ -129,11 +137,13 @@ def found_for(bounds: Ints) -> Found:
     units, longest = len(bounds) - 1, int(np.diff(bounds).max())
     return Found(
         np.empty((units, BITS)),
-        np.empty((units, 2), np.int32),
+        np.empty((units, 3), np.int32),
+        np.empty(units, np.uint32),
         np.empty((units, 3), np.int64),
         np.zeros(units, np.bool_),
         np.zeros(units),
         np.empty(int(bounds[-1]) + units),
+        np.empty(longest, np.int32),
         np.empty(longest, np.int32),
         np.empty(longest, np.int32),
         np.empty(longest + 1, np.uint64),
@@ -211,6 +221,22 @@ def _symbols(ids: Ids, learned: Learned, symbols: npt.NDArray[np.uint64]) -> npt
 
 
 @numba.njit(cache=False)
+def _learn_calls(
+    learned: Learned, ids: Ids, callers: Callers, events: Ids, tallies: Ints, weight: int
+) -> None:
+    """What `CallCoder.learn` does for no more than `PAIRS_MAX` calls."""
+    if not len(learned.operations):
+        return
+    calls = learned.calls
+    if len(events):
+        taken = learn_calls(
+            calls.keys, calls.counts, calls.links, ids, callers, learned.operations, events, weight
+        )
+        _took(calls, tallies, CALL_TAKEN, CALL_SWEPT, taken)
+    tallies[CALL_UNITS] += weight
+
+
+@numba.njit(cache=False)
 def _learn_students(
     learned: Learned, distinct: Ids, counts: Ids, symbols: npt.NDArray[np.uint64], tallies: Ints, weight: int
 ) -> None:
@@ -232,6 +258,7 @@ def _unit_loop(sources: int) -> Any:
         bounds: Ints,
         known: Ids,
         taught: npt.NDArray[np.bool_],
+        callers: Callers,
         hours: Ints,
         first: int,
         learned: Learned,
@@ -243,19 +270,24 @@ def _unit_loop(sources: int) -> Any:
         """Takes units from `first` on; returns the first one not taken, and why it was not.
 
         Unit i is `ids[bounds[i]:bounds[i + 1]]`; its first `known[i]` events were learned before, by the
-        students too if `taught[i]`, and are taken back first. It ended in hour `hours[i]`. `before` has the
+        students too if `taught[i]`, and are taken back first. `callers` are as `find_callers` gives them,
+        without columns where no event tells them. It ended in hour `hours[i]`. `before` has the
         scores of the blocks that share a window with the first unit, oldest first. Rows of `found` are filled
         up to the unit at which it stops, included if that reaches the threshold: it is then assessed and
         taken back, not learned.
         """
         assert sources >= 0  # closed over, so that the cache knows which sources made the kernel
         distinct, counts, symbols = found.distinct, found.counts, found.symbols
-        order, sets = learned.order, learned.sets
+        order, sets, calls = learned.order, learned.sets, learned.calls
         for i in range(first, len(bounds) - 1):
             unit = ids[bounds[i] : bounds[i + 1]]
             signs = len(unit) + (1 if learned.ends else 0)
+            called = callers[0, bounds[i] : bounds[i] + (len(unit) if callers.shape[1] else 0)]
+            pairs = distinct_calls(unit, called, learned.operations, found.events)
             if (
                 signs > CHUNK_SYMBOLS
+                or pairs > PAIRS_MAX
+                or (pairs and not _fits(calls, tallies[CALL_TAKEN], 2 * pairs))
                 or max(tallies[PRESENCE_UNITS], tallies[ORDER_UNITS]) + 1 >= UNITS_REMEMBERED_MAX
                 or not _fits(order, tallies[ORDER_TAKEN], 2 * ORDERS * signs)
                 or not _fits(sets, tallies[SET_TAKEN], 1)
@@ -272,6 +304,11 @@ def _unit_loop(sources: int) -> Any:
                 if taught[i]:
                     said = _symbols(old, learned, symbols)
                     _learn_students(learned, distinct[:size], counts[:size], said, tallies, -1)
+                    if callers.shape[1]:
+                        then = callers[1, bounds[i] : bounds[i] + known[i]]
+                        size = distinct_calls(old, then, learned.operations, found.events)
+                        _learn_calls(learned, old, then, found.events[:size], tallies, -1)
+                    pairs = distinct_calls(unit, called, learned.operations, found.events)
             size = tally(unit, learned.marks, distinct, counts)
             held, times = distinct[:size], counts[:size]
             said = _symbols(unit, learned, symbols)
@@ -289,7 +326,12 @@ def _unit_loop(sources: int) -> Any:
             count, count_template = count_bits(held, times, learned.histogram)
             count *= COUNT_WEIGHT
             novel = SET_WEIGHT * set_bits(sets.keys, sets.counts, learned.hashes, held, tallies[SET_UNITS])
-            score = presence + mean + step + count + novel
+            call, at_event = 0.0, -1
+            if pairs:
+                call, at_event = call_bits(
+                    calls.keys, calls.counts, unit, called, learned.operations, found.events[:pairs]
+                )
+            score = presence + mean + step + count + novel + call
             window = score
             for back in range(1, len(before) + 1):
                 at = i - back
@@ -306,8 +348,10 @@ def _unit_loop(sources: int) -> Any:
                 reached = count_at_least(ranked.calibration, size, near)
             row = found.bits[i]
             row[SCORE], row[SURPRISE], row[PRESENCE] = score, total, presence
-            row[COUNT], row[SET], row[WINDOW] = count, novel, window
+            row[COUNT], row[SET], row[CALL], row[WINDOW] = count, novel, call, window
             found.templates[i, 0], found.templates[i, 1] = presence_template, count_template
+            found.templates[i, 2] = unit[at_event] if at_event >= 0 else -1
+            found.caller[i] = called[at_event] if at_event >= 0 else UNKNOWN
             found.reached[i, 0], found.reached[i, 1], found.reached[i, 2] = reached, size, of_hour
             if (1 + reached) / (1 + size) <= ranked.threshold:
                 return i, REACHES_THRESHOLD
@@ -321,6 +365,7 @@ def _unit_loop(sources: int) -> Any:
                 follow_gains(learned.order_gains, found.notes)
                 follow_steps(learned.order_steps, found.notes[WORST])
                 _learn_students(learned, held, times, said, tallies, 1)
+                _learn_calls(learned, unit, called, found.events[:pairs], tallies, 1)
             _ring_add(ranked.calibration, tallies, SCORES, window)
             _hour_add(ranked, hours[i], window)
         return len(bounds) - 1, FINISHED
@@ -333,6 +378,7 @@ run_units = _unit_loop(
         calibration,
         calibration_hours,
         coder,
+        coder_calls,
         coder_context,
         coder_count,
         coder_presence,

@@ -34,7 +34,8 @@ class LogSettings:
     passed without another or at `session_events_max`; if it goes on it is judged again as a whole, as
     long as `sessions_bytes_max` leaves room to remember it. The baseline is complete at 40 sessions with
     together `baseline_size` events, or at 200. `baseline_units` replaces these rules by a number of units.
-    `form` names how the events' lines were made: events of different forms do not mix in one state.
+    `form` names how the events' lines were made: events of different forms do not mix in one state. With
+    `calls`, in mode "session", events tell their spans and parents, and what called what is learned.
     `alert_budget` bounds the alarms a week of the stream's clock; it may be infinite. `byte_coder` measures
     the text of what alarms, and decides nothing.
     """
@@ -53,6 +54,7 @@ class LogSettings:
     baseline_units: int | None = None
     byte_coder: ByteCoderName = "zstd"
     form: str = ""
+    calls: bool = False
 
     def __post_init__(self) -> None:
         if self.mode not in ("block", "session"):
@@ -75,6 +77,8 @@ class LogSettings:
                 f"sessions_bytes_max lies between {low} and {high}, session_events_max is at most "
                 f"{SESSION_EVENTS_LIMIT}"
             )
+        if self.calls and self.mode != "session":
+            raise ValueError('calls are those within a unit: they need mode="session"')
         if self.calibration_max < UNITS_BEFORE_VERDICT_MIN or (self.baseline_units or 2) < 2:
             raise ValueError("calibration_max is at least 40 and baseline_units at least 2")
 
@@ -117,4 +121,4 @@ class LogSettings:
     def shape(self) -> list[str | int | None]:
         """What makes a state: under another shape a stored state means nothing, and learning starts anew."""
         sizes = [self.baseline_size, self.window_size, self.hop_size, self.baseline_units]
-        return [self.mode, *sizes, self.form]
+        return [self.mode, *sizes, int(self.calls), self.form]

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import msgspec
@@ -18,6 +19,7 @@ import numpy.typing as npt
 
 from driftlock.core.calibration_hours import NO_HOUR, CalibrationByHour, Rank, hour_of, hours_of
 from driftlock.core.coder import coded_unit
+from driftlock.core.coder_calls import NO_CALLS, UNTOLD, Callers, Calls, find_callers
 from driftlock.core.decision import Cause, Decision, Evidence
 from driftlock.core.edetector import Drift, DriftDetector
 from driftlock.core.episode import BlockEpisodes, Episode
@@ -37,7 +39,7 @@ from driftlock.core.verdict import Verdict, WarmUp
 
 __all__ = ["Assembled", "LogSettings", "LogStream"]
 
-SNAPSHOT_FORMAT = 5
+SNAPSHOT_FORMAT = 6
 END_BITS_MAX = 0.15
 """A session whose end costs no more ended where nine in ten with the same last lines do."""
 Hashes = npt.NDArray[np.uint64]
@@ -99,8 +101,8 @@ class LogStream:
     def __init__(self, settings: LogSettings, *, tells: bool = True) -> None:
         self._settings = settings
         self._tells = tells
-        self._templates = TemplateTable()
-        self._model = LogModel(self._templates, ends=settings.mode == "session")
+        self._templates = TemplateTable(operations=settings.calls)
+        self._model = LogModel(self._templates, ends=settings.mode == "session", calls=settings.calls)
         self._calibration = CalibrationByHour(
             settings.calibration_max,
             threshold=settings.p_value_threshold,
@@ -130,20 +132,33 @@ class LogStream:
         positions: Int64s,
         *,
         sessions: Sequence[bytes] | None = None,
+        calls: Calls | None = None,
+        heads: Int64s | None = None,
         now_ns: int,
     ) -> list[Verdict]:
         """Takes events in order; returns the verdicts on the units that are complete now.
 
         Row i is an event: its template's hash, its canonical line `buffer[starts[i]:ends[i]]`, its time (0
         if unknown) and its position (increasing). In session mode `sessions` has its key; events with an
-        empty key belong to no unit and are counted. `now_ns` is the stream's clock.
+        empty key belong to no unit and are counted. With the setting `calls`, `calls` are their spans and
+        parents, and `heads` how many bytes of each line name its operation; without, they do not say.
+        `now_ns` is the stream's clock.
         """
+        if not self._settings.calls:
+            calls, heads = NO_CALLS, None
+        elif calls is None:
+            calls = np.tile(np.array([[0, UNTOLD]], np.uint16), (len(templates), 1))
         verdicts = self.tick(now_ns)
         row = 0
         while row < len(templates):
             part = slice(row, None)
             ids, evicted = self._templates.ids(
-                templates[part], buffer, starts[part], ends[part], pinned=self._pinned()
+                templates[part],
+                buffer,
+                starts[part],
+                ends[part],
+                pinned=self._pinned(),
+                heads=None if heads is None else heads[part],
             )
             self._forget(evicted)
             part = slice(row, row + len(ids))
@@ -152,7 +167,10 @@ class LogStream:
                 verdicts += self._take(blocks, now_ns)
             else:
                 keys = sessions[part]
-                for units in self._sessions.add(ids, keys, positions[part], times_ns[part], now_ns=now_ns):
+                places, texts = (positions[part], times_ns[part]), self._templates.texts_when_new
+                for units in self._sessions.add(
+                    ids, keys, *places, now_ns=now_ns, calls=calls[part], texts=texts
+                ):
                     verdicts += self._take(units, now_ns)
             row += len(ids)
         return verdicts
@@ -283,6 +301,7 @@ class LogStream:
         verdicts: list[Verdict] = []
         judged, found = _Judged.none(len(units)), found_for(units.bounds)
         hours = hours_of(units.last_time_ns)
+        callers = self._callers(units)
         row = 0
         while row < len(units):
             if len(self._marks) < self._templates.capacity:
@@ -297,6 +316,7 @@ class LogStream:
             if self._window.full:
                 stop, why = self._model.run(
                     units,
+                    callers,
                     hours,
                     row,
                     found,
@@ -311,13 +331,19 @@ class LogStream:
                 self._hour = hour_of(int(units.last_time_ns[stop - 1]))
             if stop < len(units):
                 clock = now_ns if isinstance(now_ns, int) else int(now_ns[stop])
-                verdicts.append(
-                    self._single(units, stop, judged, clock, known=0 if why == REACHES_THRESHOLD else None)
-                )
+                known = 0 if why == REACHES_THRESHOLD else None
+                verdicts.append(self._single(units, stop, callers, judged, clock, known=known))
                 self._units_seen += 1
             row = stop + 1
         self._sessions.settle(units, judged.taught, judged.over, judged.alarmed)
+        self._leave_room()
         return verdicts
+
+    def _leave_room(self) -> None:
+        """Tells the sessions what the rest takes: all that changes with units judged, and nothing else, so
+        that it does not depend on how events come in calls."""
+        parts = self._calibration.nbytes + self._decision.nbytes + self._model.table_bytes
+        self._sessions.leave_room(parts + (len(self._baseline.compressed) if self._baseline else 0))
 
     def _passed(self, units: Units, low: int, high: int, found: Found, now_ns: int | Int64s) -> list[Verdict]:
         """The verdicts on units that the kernel took, none of which reached the threshold."""
@@ -359,14 +385,28 @@ class LogStream:
                 p_values[apart], np.array([windows[row].first for row in rows]), began, clocks
             )
 
-    def _single(self, units: Units, row: int, judged: _Judged, now_ns: int, *, known: int | None) -> Verdict:
+    def _callers(self, units: Units) -> Callers:
+        """Who called each event: in its whole unit, and among those that were known before."""
+        if not self._settings.calls:
+            return np.zeros((2, 0), np.uint32)
+        callers = np.zeros((2, len(units.ids)), np.uint32)
+        if len(units.calls):
+            find_callers(
+                units.ids, units.bounds, units.known, units.calls, self._templates.operations, callers
+            )
+        return callers
+
+    def _single(
+        self, units: Units, row: int, callers: Callers, judged: _Judged, now_ns: int, *, known: int | None
+    ) -> Verdict:
         """One unit by the plain methods; `known` is 0 when what was learned of it is taken back already."""
         halved = self._model.halved
         before = int(units.known[row]) if known is None else known
+        own = slice(units.bounds[row], units.bounds[row + 1])
         if before:
-            earlier = coded_unit(units.ids_of(row)[:before], self._marks)
+            earlier = coded_unit(units.ids[own][:before], self._marks, callers[1, own][:before])
             self._model.unlearn(earlier, taught=bool(units.taught[row]))
-        coded = coded_unit(units.ids_of(row), self._marks)
+        coded = coded_unit(units.ids[own], self._marks, callers[0, own])
         assessment = self._model.assess(coded)
         self._window.add(units, row, coded, assessment)
         verdict = self._judge(units, row, assessment, now_ns)
@@ -388,7 +428,11 @@ class LogStream:
 
     def _learn_baseline(self) -> None:
         warming, self._warming = self._warming.whole(), Waiting()
-        units = [coded_unit(warming.ids_of(row), self._marks) for row in range(len(warming))]
+        callers = self._callers(warming)[0]
+        units = [
+            coded_unit(warming.ids[low:high], self._marks, callers[low:high])
+            for low, high in pairwise(warming.bounds.tolist())
+        ]
         assessments, kept = self._model.learn_baseline(units)
         # ids are given in order of appearance: higher ones belong to events that came in the same call
         named = range(1 + int(warming.ids.max()))
@@ -401,6 +445,7 @@ class LogStream:
                 int(warming.first[0]),
                 int(warming.last[-1]),
                 {"shape": self._settings.shape, "coders": self._model.versions()},
+                [unit.callers for unit in units],
             )
         )
         scored: list[tuple[float, Assessment]] = []
@@ -472,10 +517,14 @@ class LogStream:
         return verdict if episode is None else msgspec.structs.replace(verdict, episode=episode)
 
     def _cause(self) -> tuple[Cause, bool]:
-        """What the window's strangest block is put down to, and whether that is a line never learned."""
+        """What the window's strangest block is put down to, and whether that is a line, or a call of an
+        operation by another, that was never learned."""
         made = max(self._window.recent, key=lambda block: block.assessment.score).assessment
-        cause = _cause(made)
-        return cause, bool(cause[0] == "presence" and self._model.presence.df[cause[1]] == 0)
+        kind, template = _cause(made)
+        if kind == "call":
+            operation = int(self._templates.operations[template])
+            return (kind, template), self._model.calls.counts(operation, made.caller)[0] == 0
+        return (kind, template), bool(kind == "presence" and self._model.presence.df[template] == 0)
 
     def _alarms(self, units: Units, row: int, evidence: Evidence) -> bool:
         if units.alarmed[row]:  # one alarm a unit, however long it goes on
@@ -557,10 +606,12 @@ class LogStream:
             self._warming.add(Units.of_state(state["warming"]))
         self._baseline = StoredBaseline(*state["baseline"]) if state["baseline"] else None
         self._window.load(state["window"])
+        self._leave_room()
         self._units_seen = state["units_seen"]
 
 
 def _cause(assessment: Assessment) -> tuple[str, int]:
-    """What a unit's surprise is put down to: a template's presence, or how often it occurs."""
-    presence, count = assessment.presence, assessment.count
-    return ("count", count.template) if count.bits > presence.bits else ("presence", presence.template)
+    """What a unit's surprise is put down to: a template's presence, how often it occurs, or who called it."""
+    causes = (("presence", assessment.presence), ("count", assessment.count), ("call", assessment.call))
+    kind, part = max(causes, key=lambda cause: cause[1].bits)  # the first of equals
+    return kind, part.template

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from driftlock.core.coder_calls import NO_CALLS, Calls
 from driftlock.core.packing import pack_array, unpack_array
 from driftlock.core.templates import IdArray
 
@@ -27,13 +28,15 @@ Flags = npt.NDArray[np.bool_]
 class Units:
     """Complete units, one row each: names, template ids in order, where and when they began and ended.
 
-    Unit i is `ids[bounds[i]:bounds[i + 1]]`. A session that went on after it was judged comes again, whole:
+    Unit i is `ids[bounds[i]:bounds[i + 1]]`; `calls` has the same events' spans and parents, or no rows where
+    events do not tell them (`coder_calls`). A session that went on after it was judged comes again, whole:
     its first `known[i]` events were learned before (by the students too if `taught[i]`), and `alarmed[i]`
     says whether it alarmed then. `slots` is where the session store keeps it, -1 for what is not kept.
     """
 
     keys: Sequence[str]
     ids: IdArray
+    calls: Calls
     bounds: Int64s
     first: Int64s
     last: Int64s
@@ -55,7 +58,7 @@ class Units:
         """Units that were never judged; `span` is first, last, first_time_ns, last_time_ns."""
         none = np.zeros(len(keys), np.bool_)
         kept = np.full(len(keys), -1, np.int32)
-        return cls(keys, ids, bounds, *span, np.zeros(len(keys), np.int32), none, none, kept)
+        return cls(keys, ids, NO_CALLS, bounds, *span, np.zeros(len(keys), np.int32), none, none, kept)
 
     def __len__(self) -> int:
         return len(self.keys)
@@ -74,6 +77,7 @@ class Units:
         return Units(
             self.keys[rows],
             self.ids[bounds[0] : bounds[-1]],
+            self.calls[bounds[0] : bounds[-1]],
             bounds - bounds[0],
             *(column[rows] for column in self._columns()),
         )
@@ -95,6 +99,7 @@ class Units:
         return [
             list(self.keys),
             pack_array(self.ids),
+            pack_array(self.calls),
             pack_array(self.bounds),
             *map(pack_array, self._columns()),
         ]
@@ -112,6 +117,7 @@ def joined(parts: Sequence[Units]) -> Units:
     return Units(
         [key for part in parts for key in part.keys],
         np.concatenate([part.ids for part in parts]),
+        np.concatenate([part.calls for part in parts]),
         np.concatenate([[0], np.cumsum(sizes)]),
         *(np.concatenate(column) for column in columns),
     )
@@ -148,6 +154,7 @@ class Waiting:
         kept = Units(
             [units.keys[row] for row in rows.tolist()],
             units.ids[at],
+            units.calls[at] if len(units.calls) else units.calls,
             bounds,
             *(column[rows] for column in units._columns()),
         )
@@ -157,7 +164,7 @@ class Waiting:
     @property
     def nbytes(self) -> int:
         """Bytes held, nearly."""
-        return sum(4 * len(part.ids) + 150 * len(part) for part in self._parts)
+        return sum(4 * len(part.ids) + part.calls.nbytes + 150 * len(part) for part in self._parts)
 
 
 class BlockAssembler:

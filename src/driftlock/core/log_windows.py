@@ -15,7 +15,7 @@ import numpy as np
 from driftlock.core.coder import CodedUnit, Part, coded_unit
 from driftlock.core.explanation import Explained
 from driftlock.core.log_model import Assessment
-from driftlock.core.log_run import COUNT, PRESENCE, SCORE, SET, SURPRISE, Found
+from driftlock.core.log_run import CALL, COUNT, PRESENCE, SCORE, SET, SURPRISE, Found
 from driftlock.core.log_units import Units
 from driftlock.core.packing import pack_array, unpack_array
 from driftlock.core.templates import IdArray
@@ -169,21 +169,22 @@ def _kept(units: Units, row: int, found: Found, *, signs_more: int) -> Kept:
     bits, templates = found.bits[row].tolist(), found.templates[row].tolist()
     begin = int(units.bounds[row]) + row
     shares = found.shares[begin : begin + int(units.bounds[row + 1] - units.bounds[row]) + signs_more].copy()
-    presence, count = Part(bits[PRESENCE], templates[0]), Part(bits[COUNT], templates[1])
-    made = Assessment(bits[SCORE], bits[SURPRISE], presence, count, bits[SET], shares, _NO_NOTES)
+    presence, count, call = map(Part, (bits[PRESENCE], bits[COUNT], bits[CALL]), templates)
+    called = (call, int(found.caller[row]))
+    made = Assessment(bits[SCORE], bits[SURPRISE], presence, count, bits[SET], *called, shares, _NO_NOTES)
     return Kept(units.ids_of(row).copy(), made)
 
 
 def _kept_state(block: Kept) -> list[Any]:
     made = block.assessment
-    parts = [made.presence.bits, made.presence.template, made.count.bits, made.count.template]
+    parts = [[part.bits, part.template] for part in (made.presence, made.count, made.call)]
     shares = pack_array(made.order_shares)
-    return [pack_array(block.ids), made.score, made.surprise_bits, made.set_bits, parts, shares]
+    return [pack_array(block.ids), made.score, made.surprise_bits, made.set_bits, parts, made.caller, shares]
 
 
 def _kept_of(raw: list[Any]) -> Kept:
-    ids, score, surprise_bits, set_bits, parts, shares = raw
-    made = Assessment(
-        score, surprise_bits, Part(*parts[:2]), Part(*parts[2:]), set_bits, unpack_array(shares), _NO_NOTES
-    )
+    ids, score, surprise_bits, set_bits, parts, caller, shares = raw
+    presence, count, call = (Part(*part) for part in parts)
+    notes = (unpack_array(shares), _NO_NOTES)
+    made = Assessment(score, surprise_bits, presence, count, set_bits, call, caller, *notes)
     return Kept(unpack_array(ids), made)

@@ -13,21 +13,21 @@ import numba
 import numpy as np
 import numpy.typing as npt
 
-from driftlock.core.templates import TEMPLATES_MAX
-
 CHUNK_IDS = 8
+CALL_COLUMNS = 2  # span and parent of an event, in stores that keep calls
 OPEN, PAUSED, OVER = 0, 1, 2
 LISTS = 3
 ALL_TAKEN, NEEDS_ROOM, NEEDS_GROWTH, FULL = 0, 1, 2, 3
 
 SLOT_BYTES = 70  # the columns, and three entries of the index
-CHUNK_BYTES = 2 * CHUNK_IDS + 2
 KEY_BYTES = 96  # of an open session: the object of a trace id, and the table that holds it
 
 Int64s = npt.NDArray[np.int64]
 Int32s = npt.NDArray[np.int32]
 Int16s = npt.NDArray[np.int16]
 Hashes = npt.NDArray[np.uint64]
+Calls = npt.NDArray[np.uint16]
+Texts = npt.NDArray[np.uint16]
 
 
 class Sessions(NamedTuple):
@@ -54,9 +54,11 @@ class Sessions(NamedTuple):
 
 
 class Links(NamedTuple):
-    """`places`: slot + 1 by key hash, open addressing. `chunks` of ids, each with the number of the next one.
+    """`places`: slot + 1 by key hash, open addressing. `chunks` of ids, and in stores that keep calls of
+    their spans and parents behind them; `following` has each chunk's next one.
     `ends`: oldest and newest of each list. `free`: the first free slot, the first free chunk, sessions in
-    each list, chunks in use, the highest template id ever taken."""
+    each list, chunks in use, the highest template id ever taken, the most bytes of texts when one was new,
+    bytes of the stream's other parts."""
 
     places: Int16s
     chunks: npt.NDArray[np.uint16]
@@ -74,7 +76,21 @@ class Limits(NamedTuple):
 
 
 FREE_SLOT, FREE_CHUNK, HELD, CHUNKS_USED, TOP = 0, 1, 2, 5, 6
-TEMPLATES_SPARED = 64
+TEXTS, OTHERS = 7, 8
+FREE = 9
+REST_BYTES = 112 * 1024
+"""So much of a stream's state may be other things than sessions before these have less room."""
+SPARE_BYTES, CALLS_BYTES = 18 * 1024, 5 * 1024
+"""Arrays grow in steps, and hold so much more than is in use; those of calls are longer, and more."""
+ROWS_MAX = 256
+ROW_BYTES, TEXT_BYTES = 226, 40
+"""A template's places in all arrays by id, which double up to 512 ids, and its text's object."""
+
+
+@numba.njit(cache=True)
+def chunk_bytes(links: Links) -> int:
+    """Bytes of a chunk."""
+    return 2 * int(links.chunks.shape[1]) + 2
 
 
 @numba.njit(cache=True)
@@ -82,14 +98,19 @@ def bytes_used(links: Links) -> int:
     """Bytes of the sessions held, whatever room the arrays have."""
     free = links.free
     held = int(free[HELD + OPEN] + free[HELD + PAUSED] + free[HELD + OVER])
-    return held * SLOT_BYTES + int(free[CHUNKS_USED]) * CHUNK_BYTES + int(free[HELD + OPEN]) * KEY_BYTES
+    chunks = int(free[CHUNKS_USED]) * chunk_bytes(links)
+    return held * SLOT_BYTES + chunks + int(free[HELD + OPEN]) * KEY_BYTES
 
 
 @numba.njit(cache=True)
 def room(links: Links, limits: Limits) -> int:
-    """Bytes that sessions may take: fewer, down to a quarter, the more templates beyond the first 64 take."""
-    more = max(links.free[TOP] + 1 - TEMPLATES_SPARED, 0)
-    return int(limits.bytes_max - limits.bytes_max * 3 * more // (4 * (TEMPLATES_MAX - TEMPLATES_SPARED)))
+    """Bytes that sessions may take: less what the rest of the stream's state takes beyond `REST_BYTES`, so
+    that the whole is bounded, but never less than an eighth of the limit."""
+    templates = links.free[TOP] + 1
+    rows = ROW_BYTES * min(templates, ROWS_MAX) + TEXT_BYTES * max(templates - ROWS_MAX, 0)
+    rest = rows + links.free[TEXTS] + links.free[OTHERS] + SPARE_BYTES
+    rest += CALLS_BYTES if links.chunks.shape[1] > CHUNK_IDS else 0
+    return int(max(limits.bytes_max - max(rest - REST_BYTES, 0), limits.bytes_max // 8))
 
 
 @numba.njit(cache=True)
@@ -161,7 +182,7 @@ def drop(s: Sessions, links: Links, slot: int) -> None:
 
 
 @numba.njit(cache=True)
-def _append(s: Sessions, links: Links, slot: int, template: int) -> None:
+def _append(s: Sessions, links: Links, slot: int, template: int, calls: Calls, event: int) -> None:
     fill = s.events[slot] % CHUNK_IDS
     if fill == 0:
         chunk = int(links.free[FREE_CHUNK])
@@ -173,7 +194,10 @@ def _append(s: Sessions, links: Links, slot: int, template: int) -> None:
         else:
             links.following[s.tail[slot]] = chunk
         s.tail[slot] = chunk
-    links.chunks[s.tail[slot], fill] = template
+    chunk = s.tail[slot]
+    links.chunks[chunk, fill] = template
+    for column in range(links.chunks.shape[1] // CHUNK_IDS - 1):
+        links.chunks[chunk, (column + 1) * CHUNK_IDS + fill] = calls[event, column]
     s.events[slot] += 1
 
 
@@ -183,6 +207,8 @@ def take_events(
     links: Links,
     start: int,
     ids: Int32s,
+    calls: Calls,
+    texts: Texts,
     keys: Hashes,
     positions: Int64s,
     times: Int64s,
@@ -198,10 +224,12 @@ def take_events(
         if keys[i] == 0:
             continue
         links.free[TOP] = max(links.free[TOP], ids[i])
+        links.free[TEXTS] = max(links.free[TEXTS], np.int64(texts[ids[i]]))
         slot, at = _find(s, links, keys[i])
         opens = slot < 0 or s.place[slot] != OPEN
         begins = slot < 0 or s.events[slot] % CHUNK_IDS == 0
-        need = (SLOT_BYTES if slot < 0 else 0) + (KEY_BYTES if opens else 0) + (CHUNK_BYTES if begins else 0)
+        need = (SLOT_BYTES if slot < 0 else 0) + (KEY_BYTES if opens else 0)
+        need += chunk_bytes(links) if begins else 0
         if (need and bytes_used(links) + need > room(links, limits)) or (
             opens and links.free[HELD + OPEN] >= limits.open_max
         ):
@@ -221,7 +249,7 @@ def take_events(
             opened[rows, 0], opened[rows, 1] = slot, i
             rows += 1
         link(s, links, slot, OPEN)
-        _append(s, links, slot, ids[i])
+        _append(s, links, slot, ids[i], calls, i)
         s.last[slot], s.last_time[slot], s.touched[slot] = positions[i], times[i], now_ns
         if s.events[slot] >= limits.events_max:
             return i + 1, FULL, rows
@@ -237,6 +265,21 @@ def gather(s: Sessions, links: Links, slots: Int32s, out: Int32s) -> None:
         while left > 0:
             for i in range(min(left, CHUNK_IDS)):
                 out[o] = links.chunks[chunk, i]
+                o += 1
+            left -= CHUNK_IDS
+            chunk = links.following[chunk]
+
+
+@numba.njit(cache=True)
+def gather_calls(s: Sessions, links: Links, slots: Int32s, out: Calls) -> None:
+    """Writes the spans and parents of the sessions' events one after the other."""
+    o = 0
+    for slot in slots:
+        chunk, left = s.head[slot], s.events[slot]
+        while left > 0:
+            for i in range(min(left, CHUNK_IDS)):
+                for column in range(CALL_COLUMNS):
+                    out[o, column] = links.chunks[chunk, (column + 1) * CHUNK_IDS + i]
                 o += 1
             left -= CHUNK_IDS
             chunk = links.following[chunk]
@@ -278,8 +321,11 @@ def hash_keys(buffer: npt.NDArray[np.uint8], bounds: Int64s, out: Hashes) -> Non
 
 
 @numba.njit(cache=True)
-def refill(s: Sessions, links: Links, keys: Hashes, sizes: Int64s, events: Int16s, ids: Int32s) -> None:
-    """Fills an empty store: sessions list by list, `sizes` of them in each, their ids one after the other."""
+def refill(
+    s: Sessions, links: Links, keys: Hashes, sizes: Int64s, events: Int16s, ids: Int32s, calls: Calls
+) -> None:
+    """Fills an empty store: sessions list by list, `sizes` of them in each, their events one after the
+    other."""
     row, at = 0, 0
     for place in range(LISTS):
         for _ in range(sizes[place]):
@@ -290,6 +336,6 @@ def refill(s: Sessions, links: Links, keys: Hashes, sizes: Int64s, events: Int16
             links.places[where] = slot + 1
             link(s, links, slot, place)
             for _ in range(events[row]):
-                _append(s, links, slot, ids[at])
+                _append(s, links, slot, ids[at], calls, at)
                 at += 1
             row += 1

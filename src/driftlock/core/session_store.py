@@ -18,16 +18,16 @@ import numpy as np
 import numpy.typing as npt
 
 from driftlock.core import session_kernel as kernels
+from driftlock.core.coder_calls import NO_CALLS, Calls
 from driftlock.core.log_settings import SESSION_KEY_BYTES_MAX, LogSettings
 from driftlock.core.log_units import Units
 from driftlock.core.packing import pack_array, unpack_array
 from driftlock.core.session_kernel import CHUNK_IDS, HELD, LISTS, OPEN, OVER, PAUSED
 from driftlock.core.templates import IdArray
 
-_ONE_MORE = kernels.SLOT_BYTES + kernels.KEY_BYTES + kernels.CHUNK_BYTES
 TRACE_KEY_BYTES = 32
 _SLOTS_STEP = 64
-_CHUNKS_STEP = 128
+_CHUNKS_BYTES_STEP = 3 * 1024
 
 Int64s = npt.NDArray[np.int64]
 
@@ -37,6 +37,8 @@ class SessionStore:
 
     def __init__(self, settings: LogSettings) -> None:
         self._idle_ns = settings.session_idle_ns
+        self._chunk_width = CHUNK_IDS * (1 + kernels.CALL_COLUMNS * settings.calls)
+        self._chunks_step = _CHUNKS_BYTES_STEP // (2 * self._chunk_width)
         self._limits = kernels.Limits(
             settings.session_events_max, settings.sessions_open_max, settings.sessions_bytes_max
         )
@@ -48,8 +50,14 @@ class SessionStore:
 
     def _allocate(self) -> None:
         self._rows = _NO_ROWS  # grown before anything is written to them
-        ends, free = np.full(2 * LISTS, -1, np.int16), np.array([-1, -1, 0, 0, 0, 0, 0], np.int64)
-        self._links = kernels.Links(_NO_PLACES, _NO_CHUNKS, _NO_ROWS.head, ends, free)
+        ends, free = np.full(2 * LISTS, -1, np.int16), np.zeros(kernels.FREE, np.int64)
+        free[[kernels.FREE_SLOT, kernels.FREE_CHUNK]] = -1
+        no_chunks = np.zeros((0, self._chunk_width), np.uint16)
+        self._links = kernels.Links(_NO_PLACES, no_chunks, _NO_ROWS.head, ends, free)
+
+    def leave_room(self, others: int) -> None:
+        """Tells what the stream's other parts take, without what grows by the template."""
+        self._links.free[kernels.OTHERS] = others
 
     @property
     def open(self) -> int:
@@ -71,12 +79,21 @@ class SessionStore:
         return int(rows + links) + kernels.KEY_BYTES * len(self._keys) + self._key_bytes_more
 
     def add(
-        self, ids: IdArray, keys: Sequence[bytes], positions: Int64s, times: Int64s, *, now_ns: int
+        self,
+        ids: IdArray,
+        keys: Sequence[bytes],
+        positions: Int64s,
+        times: Int64s,
+        *,
+        now_ns: int,
+        calls: Calls = NO_CALLS,
+        texts: kernels.Texts,
     ) -> Iterator[Units]:
         """Takes events with their session keys; yields each session that is full or must make room.
 
         The caller judges what is yielded, and tells `settle`, before it asks for more. Events with an empty
-        key belong to no session and are counted.
+        key belong to no session and are counted. `calls` has each event's span and parent, in stores that
+        keep calls (`coder_calls`). `texts` are, by template, the bytes of all texts when it was new.
         """
         self._compact()
         hashes = _hashes(keys)
@@ -89,6 +106,8 @@ class SessionStore:
                 self._links,
                 row,
                 ids,
+                calls,
+                texts,
                 hashes,
                 positions,
                 times,
@@ -113,7 +132,7 @@ class SessionStore:
         spare_rows = len(self._rows.key) - self.open - self.kept
         spare_chunks = len(self._links.chunks) - int(self._links.free[kernels.CHUNKS_USED])
         if self.nbytes > kernels.room(self._links, self._limits) and (
-            spare_rows >= _SLOTS_STEP or spare_chunks >= _CHUNKS_STEP
+            spare_rows >= _SLOTS_STEP or spare_chunks >= self._chunks_step
         ):
             self.load(self.state())
 
@@ -121,7 +140,8 @@ class SessionStore:
         """Makes room for one more session and chunk, by the rule above."""
         if self.open >= self._limits.open_max:
             yield self._crowd_out()
-        while kernels.bytes_used(self._links) + _ONE_MORE > kernels.room(self._links, self._limits):
+        one_more = kernels.SLOT_BYTES + kernels.KEY_BYTES + kernels.chunk_bytes(self._links)
+        while kernels.bytes_used(self._links) + one_more > kernels.room(self._links, self._limits):
             if not self.kept:
                 yield self._crowd_out()
             oldest = int(self._links.ends[2 * OVER])
@@ -135,7 +155,7 @@ class SessionStore:
         if self._links.free[kernels.FREE_SLOT] < 0:
             self._grow_rows(_SLOTS_STEP)
         if self._links.free[kernels.FREE_CHUNK] < 0:
-            self._grow_chunks(_CHUNKS_STEP)
+            self._grow_chunks(self._chunks_step)
 
     def idle(self, now_ns: int) -> Units | None:
         """Closes the sessions that have been silent for long enough; returns them for judgement."""
@@ -198,6 +218,13 @@ class SessionStore:
         kernels.gather(self._rows, self._links, slots, out)
         return out
 
+    def _calls(self, slots: IdArray) -> Calls:
+        if self._chunk_width == CHUNK_IDS:
+            return NO_CALLS
+        out = np.empty((int(self._rows.events[slots].sum(dtype=np.int64)), kernels.CALL_COLUMNS), np.uint16)
+        kernels.gather_calls(self._rows, self._links, slots, out)
+        return out
+
     def _closed(self, slots: IdArray) -> Units:
         units = self._units(slots)
         for slot in slots.tolist():
@@ -213,6 +240,7 @@ class SessionStore:
         return Units(
             [self._keys[slot].decode("utf-8", "replace") for slot in slots.tolist()],
             self._gathered(slots),
+            self._calls(slots),
             np.concatenate([[0], np.cumsum(sizes)]),
             s.first[slots],
             s.last[slots],
@@ -253,13 +281,14 @@ class SessionStore:
             [self._links.following, np.arange(held + 1, held + more + 1, dtype=np.int16)]
         )
         following[-1] = self._links.free[kernels.FREE_CHUNK]
-        chunks = np.concatenate([self._links.chunks, np.zeros((more, CHUNK_IDS), np.uint16)])
+        chunks = np.concatenate([self._links.chunks, np.zeros((more, self._chunk_width), np.uint16)])
         self._links.free[kernels.FREE_CHUNK] = held
         self._links = self._links._replace(chunks=chunks, following=following)
 
     def state(self) -> list[Any]:
         """What `load` restores exactly: the sessions in the order of their lists."""
-        told = [self.unkeyed, self.crowded_out, int(self._links.free[kernels.TOP])]
+        top, texts = (int(self._links.free[at]) for at in (kernels.TOP, kernels.TEXTS))
+        told = [self.unkeyed, self.crowded_out, top, texts]
         if not self.open and not self.kept:
             return [told]
         lists = [self._listed(place) for place in range(LISTS)]
@@ -270,28 +299,32 @@ class SessionStore:
             [len(part) for part in lists],
             columns,
             pack_array(self._gathered(slots).astype(np.uint16)),
+            pack_array(self._calls(slots)),
             [self._keys[slot] for slot in lists[OPEN].tolist()],
         ]
 
     def load(self, state: list[Any]) -> None:
         """Takes over a state made by `state`."""
-        (self.unkeyed, self.crowded_out, top), *held_sessions = state
+        (self.unkeyed, self.crowded_out, top, texts), *held_sessions = state
+        others = int(self._links.free[kernels.OTHERS])
         self._allocate()
-        self._links.free[kernels.TOP] = top
+        self.leave_room(others)
+        self._links.free[[kernels.TOP, kernels.TEXTS]] = top, texts
         self._keys, self._key_bytes_more = {}, 0
         if held_sessions:
             self._load_sessions(*held_sessions)
 
-    def _load_sessions(self, sizes: list[int], columns: list[Any], packed: Any, keys: list[bytes]) -> None:
+    def _load_sessions(
+        self, sizes: list[int], columns: list[Any], packed: Any, calls: Any, keys: list[bytes]
+    ) -> None:
         held = sum(sizes)
         values = dict(zip(_STORED, map(unpack_array, columns), strict=True))
         self._grow_rows(-(-held // _SLOTS_STEP) * _SLOTS_STEP)
         chunks = int((-(-values["events"] // CHUNK_IDS)).sum(dtype=np.int64))
-        self._grow_chunks(-(-chunks // _CHUNKS_STEP) * _CHUNKS_STEP)
+        self._grow_chunks(-(-chunks // self._chunks_step) * self._chunks_step)
         ids = unpack_array(packed).astype(np.int32)
-        kernels.refill(
-            self._rows, self._links, values["key"], np.array(sizes, np.int64), values["events"], ids
-        )
+        lists, of_calls = np.array(sizes, np.int64), unpack_array(calls)
+        kernels.refill(self._rows, self._links, values["key"], lists, values["events"], ids, of_calls)
         for name in _STORED:
             getattr(self._rows, name)[:held] = values[name]
         for slot, key in enumerate(keys):
@@ -313,7 +346,6 @@ _STORED = (
 _KINDS = (np.uint64, *[np.int64] * 5, *[np.int16] * 6, np.uint8, np.bool_, np.bool_)
 _NO_ROWS = kernels.Sessions(*(np.zeros(0, kind) for kind in _KINDS))
 _NO_PLACES = np.zeros(2, np.int16)
-_NO_CHUNKS = np.zeros((0, CHUNK_IDS), np.uint16)
 
 
 def _hashes(keys: Sequence[bytes]) -> npt.NDArray[np.uint64]:

@@ -7,6 +7,7 @@ gives way, but never a template that an unfinished unit still names; if none may
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable
 from typing import Any
 
@@ -22,6 +23,7 @@ TEXT_BYTES_MAX = 40 * 1024
 CAPACITY_START = 32
 EVICTED_SHARE = 8
 OTHER = 0
+OPERATION_MIN = 3
 
 _MULTIPLIER = np.uint64(0x9E3779B97F4A7C15)
 
@@ -70,11 +72,23 @@ def _index(slots: IdArray, hashes: npt.NDArray[np.uint64], used: npt.NDArray[np.
             slots[at] = item
 
 
+def operation_hash(name: bytes) -> int:
+    """32 bits, `OPERATION_MIN` or more: lower ones are codes of `coder_calls`."""
+    digest = hashlib.blake2b(name, digest_size=4, person=b"driftlock-operat").digest()
+    return max(int.from_bytes(digest, "little"), OPERATION_MIN)
+
+
 class TemplateTable:
     """Templates by hash. Id 0 is `OTHER`, what found no room; `size` is one more than the highest id."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, operations: bool = False) -> None:
         self.hashes = np.zeros(CAPACITY_START, np.uint64)
+        named = CAPACITY_START if operations else 0
+        self.operations = np.zeros(named, np.uint32)
+        """By id, a hash of what in its text names the operation, `OPERATION_MIN` or more; empty if unused."""
+        self._heads = np.zeros(named, np.uint16)
+        self.texts_when_new = np.zeros(CAPACITY_START, np.uint16)
+        """By id, the bytes of all texts held when it was given."""
         self._last_seen = np.zeros(CAPACITY_START, np.int64)
         self._used = np.zeros(CAPACITY_START, np.bool_)
         self._slots = np.zeros(2 * CAPACITY_START, np.int32)
@@ -99,11 +113,17 @@ class TemplateTable:
     def nbytes(self) -> int:
         """Bytes held, with 40 for each text object."""
         arrays = self.hashes.nbytes + self._last_seen.nbytes + self._used.nbytes + self._slots.nbytes
-        return arrays + self._text_bytes + 40 * self.size
+        arrays += self.texts_when_new.nbytes
+        named = self.operations.nbytes + self._heads.nbytes
+        return arrays + named + self._text_bytes + 40 * self.size
 
     def text(self, template: int) -> bytes:
         """The canonical line of a template, cut at `TEMPLATE_TEXT_BYTES_MAX`."""
         return self._texts[template]
+
+    def operation(self, template: int) -> bytes:
+        """What of a template's text names its operation."""
+        return self._texts[template][: int(self._heads[template])]
 
     def ids(
         self,
@@ -113,12 +133,14 @@ class TemplateTable:
         ends: npt.NDArray[np.int64],
         *,
         pinned: Pinned | None,
+        heads: npt.NDArray[np.int64] | None = None,
     ) -> tuple[IdArray, list[int]]:
         """The ids of the first events' templates, and the ids that were taken from older templates.
 
         Stops before an event that finds no room, unless it is the first: the caller has then used the
         ids so far and knows better what may go. `pinned` gives the ids that unfinished units still name,
-        or is None while nothing may be evicted. At least one event is taken.
+        or is None while nothing may be evicted. At least one event is taken. `heads` tells of each event
+        how many bytes of its line name its operation, for a table of operations; without, all do.
         """
         out = np.empty(len(wanted), np.int32)
         evicted: list[int] = []
@@ -132,12 +154,13 @@ class TemplateTable:
                 if row > 0:
                     break
                 evicted = self._evict(pinned()) if pinned is not None else []
-            out[row] = self._insert(wanted[row], text, self.events + row)
+            head = len(text) if heads is None else min(int(heads[row]), len(text))
+            out[row] = self._insert(wanted[row], text, head, self.events + row)
             row += 1
         self.events += row
         return out[:row], evicted
 
-    def _insert(self, key: np.uint64, text: bytes, event: int) -> int:
+    def _insert(self, key: np.uint64, text: bytes, head: int, event: int) -> int:
         if not self._has_room(len(text)):
             self.overflowed += 1
             return OTHER
@@ -150,7 +173,10 @@ class TemplateTable:
             if item >= self.capacity:
                 self._grow()
         self.hashes[item], self._last_seen[item], self._used[item] = key, event, True
+        if len(self.operations):
+            self.operations[item], self._heads[item] = operation_hash(text[:head]), head
         self._text_bytes += len(text)
+        self.texts_when_new[item] = self._text_bytes
         mask = len(self._slots) - 1
         at = int(_slot_of(key, mask))
         while self._slots[at]:
@@ -168,6 +194,10 @@ class TemplateTable:
         self.hashes = np.concatenate([self.hashes, np.zeros(spare, np.uint64)])
         self._last_seen = np.concatenate([self._last_seen, np.zeros(spare, np.int64)])
         self._used = np.concatenate([self._used, np.zeros(spare, np.bool_)])
+        self.texts_when_new = np.concatenate([self.texts_when_new, np.zeros(spare, np.uint16)])
+        if len(self.operations):
+            self.operations = np.concatenate([self.operations, np.zeros(spare, np.uint32)])
+            self._heads = np.concatenate([self._heads, np.zeros(spare, np.uint16)])
         self._slots = np.zeros(2 * self.capacity, np.int32)
         _index(self._slots, self.hashes, self._used, self.size - 1)
 
@@ -191,6 +221,8 @@ class TemplateTable:
             "hashes": pack_array(self.hashes),
             "last_seen": pack_array(self._last_seen),
             "used": pack_array(self._used),
+            "heads": pack_array(self._heads),
+            "texts_when_new": pack_array(self.texts_when_new),
             "texts": list(self._texts),
             "free": list(self._free),
             "events": self.events,
@@ -203,6 +235,10 @@ class TemplateTable:
         self._last_seen = unpack_array(state["last_seen"])
         self._used = unpack_array(state["used"])
         self._texts, self._free = list(state["texts"]), list(state["free"])
+        self._heads, self.texts_when_new = unpack_array(state["heads"]), unpack_array(state["texts_when_new"])
+        self.operations = np.zeros(len(self._heads), np.uint32)
+        for item in range(1, len(self._texts) if len(self._heads) else 0):
+            self.operations[item] = operation_hash(self.operation(item))
         self.events, self.overflowed = state["events"], state["overflowed"]
         self._text_bytes = sum(len(text) for text in self._texts[1:])
         self._slots = np.zeros(2 * self.capacity, np.int32)

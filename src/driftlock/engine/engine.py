@@ -255,6 +255,8 @@ class PartitionEngine:
                 batch.time_ns[part],
                 origins.positions[part],
                 sessions=unit_keys(batch, entry.key, part) if of_sessions else None,
+                calls=batch.calls[part] if isinstance(batch, SpanBatch) else None,
+                heads=batch.heads[part] if isinstance(batch, SpanBatch) else None,
                 now_ns=second_of(self._now_ns),
             )
             for verdict in verdicts:

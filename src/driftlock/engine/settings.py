@@ -27,7 +27,7 @@ class EngineSettings:
 
     attributes: tuple[str, ...] = ()
     logs: LogSettings = field(default_factory=LogSettings)
-    traces: LogSettings = field(default_factory=lambda: LogSettings(mode="session"))
+    traces: LogSettings = field(default_factory=lambda: LogSettings(mode="session", calls=True))
     series: SeriesSettings = field(default_factory=SeriesSettings)
     masking: Masking = DEFAULT_MASKING
     sessions: Sessions = DEFAULT_SESSIONS

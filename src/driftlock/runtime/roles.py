@@ -111,7 +111,7 @@ def _detector(settings: Settings, stop: asyncio.Event) -> Coroutine[Any, Any, No
         engine=EngineSettings(
             attributes=settings.stream_attributes,
             logs=LogSettings(mode="block", **sizes),
-            traces=LogSettings(mode="session", **sizes),
+            traces=LogSettings(mode="session", calls=True, **sizes),
             series=SeriesSettings(
                 p_value_threshold=alerting.p_value_threshold,
                 series_max=max(1, settings.series_max // settings.partitions),

@@ -21,8 +21,9 @@ from google.protobuf.message import DecodeError
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
 from driftlock.errors import MalformedTelemetryError
-from driftlock.signals.batch import Signal, SpanBatch
+from driftlock.signals.batch import Lines, Signal, SpanBatch
 from driftlock.signals.canonical import hash_lines, with_endings
+from driftlock.signals.kernel import entry
 from driftlock.signals.keys import KeyTable, stream_key
 from driftlock.signals.log_columns import TRACE_ID_BYTES
 from driftlock.signals.log_text import (
@@ -39,6 +40,7 @@ from driftlock.signals.redaction import redact
 from driftlock.signals.sessions import DEFAULT_SESSIONS, Sessions, attribute_key
 
 NAME_BYTES_MAX = 256
+SPAN_ID_BYTES = 8
 STATUS_BYTES_MAX = 128
 STATUS_CODE_MAX = 2
 ENDING_MARK = b" took<"
@@ -49,6 +51,7 @@ GENAI_USAGE = "gen_ai.usage."
 GENAI_MODELS = ("gen_ai.request.model", "gen_ai.response.model")
 _MODEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/+-]{0,63}")
 
+_CALL_IDS = ("span_id", "parent_span_id")
 _KINDS = (b"", b"INTERNAL", b"SERVER", b"CLIENT", b"PRODUCER", b"CONSUMER")
 _STATUSES = (b"", b"OK", b"ERROR")
 _MAGNITUDES = (
@@ -160,8 +163,54 @@ def _batch(
         trace_id=np.frombuffer(trace_ids, dtype=np.uint8).reshape(-1, TRACE_ID_BYTES),
         canonical=canonical,
         template=hash_lines(canonical),
+        calls=np.stack([_span_hashes([getattr(s, name) for s in spans]) for name in _CALL_IDS], axis=1),
+        heads=operation_ends(canonical),
         sessions=keys if any(keys) else (),
     )
+
+
+def _span_hashes(ids: Sequence[bytes]) -> npt.NDArray[np.uint16]:
+    """16 bits of each span id, 2 or more; 0 for what is none: of another size, or all zeros (W3C)."""
+    whole = np.frombuffer(
+        b"".join(i if len(i) == SPAN_ID_BYTES else bytes(SPAN_ID_BYTES) for i in ids), "<u8"
+    )
+    # ids should be random, but need not be: a multiplication carries every bit into the highest 16
+    hashed = (whole * np.uint64(0x9E3779B97F4A7C15) >> np.uint64(48)).astype(np.uint16)
+    return np.where(whole == 0, 0, np.maximum(hashed, 2)).astype(np.uint16)
+
+
+@entry
+def _operation_ends(
+    buffer: npt.NDArray[np.uint8], offsets: npt.NDArray[np.int64], ends: npt.NDArray[np.int64]
+) -> None:
+    for row in range(len(ends)):
+        begin, end = offsets[row], offsets[row + 1]
+        word = begin
+        for at in range(begin, end + 1):
+            if at < end and buffer[at] == 61:  # "="
+                break
+            if at < end and buffer[at] != 32:
+                continue
+            size = at - word
+            first, last = buffer[word] if size else 0, buffer[at - 1] if size else 0
+            ok = size == 2 and first == 79 and last == 75
+            error = size == 5 and first == 69 and last == 82 and buffer[word + 2] == 82
+            took = size > 5 and first == 116 and buffer[word + 3] == 107 and buffer[word + 4] == 60
+            if word > begin and (ok or error or took):
+                break
+            word = at + 1
+        ends[row] = max(word - 1 - begin, 0)
+
+
+def operation_ends(lines: Lines) -> npt.NDArray[np.int64]:
+    """How many bytes of each span's line name its operation: kind and name.
+
+    They end before the status, before the first word with a `=`, and before the duration. So a name that
+    holds such a word is cut there; names that differ only behind it are one operation.
+    """
+    ends = np.zeros(len(lines.offsets) - 1, np.int64)
+    _operation_ends(lines.buffer, lines.offsets, ends)
+    return ends
 
 
 def _endings(

@@ -26,7 +26,9 @@ SESSIONS = LogSettings(mode="session", baseline_size=100, session_idle_ns=10 * S
 def one_by_one() -> Iterator[None]:
     """The oracle: every unit goes by the plain methods, for the kernel always says that it needs room."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(LogModel, "run", lambda self, units, hours, first, *_, **__: (first, NEEDS_ROOM))
+        patch.setattr(
+            LogModel, "run", lambda self, units, callers, hours, first, *_, **__: (first, NEEDS_ROOM)
+        )
         yield
 
 

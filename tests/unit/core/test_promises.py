@@ -54,12 +54,19 @@ def test_no_p_value_is_below_its_floor_whatever_is_sent() -> None:
     assert verdicts[1].p_value == 1 / (2 + size)
 
 
-def test_the_whole_state_of_a_full_stream_takes_at_most_256_kib() -> None:
-    """All templates with long texts, sessions without end, every hour of the day: told before enabling."""
+@pytest.mark.parametrize(
+    ("templates", "width"), [(32, 80), (64, 500), (128, 80), (128, 300), (256, 80), (TEMPLATES_MAX, 80)]
+)
+@pytest.mark.parametrize("calls", [False, True])
+def test_the_whole_state_of_a_full_stream_takes_at_most_256_kib(
+    calls: bool, templates: int, width: int
+) -> None:
+    """All templates with long texts, or fewer and more room for sessions, which never end, in every hour of
+    the day, and of traces many a caller: told before enabling."""
     rng = np.random.default_rng(6)
-    settings = LogSettings(mode="session", p_value_threshold=0.01)
+    settings = LogSettings(mode="session", p_value_threshold=0.01, calls=calls)
     stream, held = LogStream(settings, tells=False), 0
-    lines = [b"%-80d" % n for n in range(TEMPLATES_MAX)]
+    lines = [b"%-*d" % (width, n) for n in range(templates)]
     bounds = np.cumsum([0, *map(len, lines)])
     buffer, hashes = (
         np.frombuffer(b"".join(lines), np.uint8),
@@ -67,7 +74,9 @@ def test_the_whole_state_of_a_full_stream_takes_at_most_256_kib() -> None:
     )
     for hour in range(24 * 7):
         sizes = rng.integers(3, 10, 100)
-        events = zipf(rng, int(sizes.sum()), TEMPLATES_MAX, 0.9)
+        events = zipf(rng, int(sizes.sum()), templates, 0.9)
+        spans = np.concatenate([np.arange(2, 2 + size) for size in sizes])
+        parents = np.where(spans > 2, spans - 1, 0)
         keys = [b"%032x" % (hour * 1_000 + n) for n, size in enumerate(sizes.tolist()) for _ in range(size)]
         now = (hour + 1) * 3600 * SECOND_NS
         times = np.full(len(events), now)
@@ -80,11 +89,12 @@ def test_the_whole_state_of_a_full_stream_takes_at_most_256_kib() -> None:
             times,
             places,
             sessions=keys,
+            calls=np.stack([spans, parents], axis=1).astype(np.uint16),
             now_ns=now,
         )
         held = max(held, stream.state_bytes)
     assert stream.warm_up.phase == "ready"
-    assert 200 * 1024 < held <= 256 * 1024
+    assert 200 * 1024 < held <= 256 * 1024, held / 1024
 
 
 def test_the_sentence_does_not_compare_with_next_to_nothing() -> None:

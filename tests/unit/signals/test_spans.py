@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import random
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -9,8 +11,8 @@ import pytest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
 from driftlock.errors import MalformedTelemetryError
-from driftlock.signals.batch import SpanBatch
-from driftlock.signals.spans import DURATION_BOUNDS_NS, DURATION_ENDINGS, decode_spans
+from driftlock.signals.batch import Lines, SpanBatch
+from driftlock.signals.spans import DURATION_BOUNDS_NS, DURATION_ENDINGS, decode_spans, operation_ends
 
 MILLISECOND = 1_000_000
 
@@ -176,3 +178,40 @@ def test_empty_and_malformed() -> None:
     assert len(decode_spans(b"", tenant="t", attributes=())) == 0
     with pytest.raises(MalformedTelemetryError):
         decode_spans(b"\xff", tenant="t", attributes=())
+
+
+@pytest.mark.parametrize(
+    ("line", "operation"),
+    [
+        ("SERVER GET /cart took<4ms", "SERVER GET /cart"),
+        ("SERVER GET /cart OK http.method=GET took<4ms", "SERVER GET /cart"),
+        ("CLIENT SELECT shop ERROR deadline exceeded took<1s", "CLIENT SELECT shop"),
+        ("INTERNAL worker exception=ValueError took<4ms", "INTERNAL worker"),
+        ("SELECT * FROM t WHERE id=<num> took<2us", "SELECT * FROM t WHERE"),
+        ("OK computer took<2us", "OK computer"),
+        ("took<2us", "took<2us"),
+        ("a=b took<2us", ""),
+        ("CLIENT ERRORS OKAY taken took<2us", "CLIENT ERRORS OKAY taken"),
+        ("", ""),
+    ],
+)
+def test_an_operation_is_what_comes_before_status_attributes_and_duration(line: str, operation: str) -> None:
+    raw = line.encode()
+    ends = operation_ends(Lines(np.frombuffer(b"xx " + raw, np.uint8), np.array([3, 3 + len(raw)])))
+    assert raw[: ends[0]].decode() == operation
+
+
+def test_span_ids_become_small_numbers_and_what_is_no_id_zero() -> None:
+    payload = ExportTraceServiceRequest()
+    block = payload.resource_spans.add().scope_spans.add()
+    rng = random.Random(1)
+    ids = [rng.randbytes(8) for _ in range(3_000)] + [n.to_bytes(8, "big") for n in range(1, 3_001)]
+    for own, parent in [*pairwise(ids), (b"short", b""), (bytes(8), b"x" * 9)]:
+        block.spans.add(trace_id=bytes([1] * 16), span_id=own, parent_span_id=parent, name="a")
+    calls = decode_spans(payload.SerializeToString(), tenant="t", attributes=()).calls
+    assert calls[-2:].tolist() == [[0, 0], [0, 0]]
+    named = calls[:-2]
+    assert (named >= 2).all()
+    assert (named[:-1, 1] == named[1:, 0]).all(), "a parent is told as the span itself is"
+    for part in (named[:3_000, 0], named[3_000:, 0]):  # of random ids, and of ids that count up
+        assert len(np.unique(part)) > 2_850, "65,536 numbers hold 3,000 with 67 that coincide"
