@@ -4,9 +4,10 @@ Owns who is open, who is kept after a verdict and who is forgotten, within a bou
 In an endless stream nobody knows when a session is over. So a session that fell silent is judged, then kept
 by the hash of its key: if it goes on, it opens again, and at its next silence it is judged as a whole, what
 was learned of it before taken back first. When room is needed, sessions whose end was an expected one are
-forgotten first, then others judged, each the longest judged first; when none are left, the open session that
-has been silent longest is judged early. A stream of many templates has less room for sessions, so that its
-whole state stays bounded. All of it depends on events and clocks alone.
+forgotten first, then others judged, each the longest judged first; when none are left, a sixteenth of the
+open sessions, those that have been silent longest, are judged early. A stream whose other parts take much
+has less room for sessions, so that its whole state stays bounded. All of it depends on events and clocks
+alone.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from driftlock.core.session_kernel import CHUNK_IDS, HELD, LISTS, OPEN, OVER, PA
 from driftlock.core.templates import IdArray
 
 TRACE_KEY_BYTES = 32
+CROWD_SHARE = 16
 _SLOTS_STEP = 64
 _CHUNKS_BYTES_STEP = 3 * 1024
 
@@ -148,8 +150,10 @@ class SessionStore:
             self._drop(oldest if oldest >= 0 else int(self._links.ends[2 * PAUSED]))
 
     def _crowd_out(self) -> Units:
-        self.crowded_out += 1
-        return self._closed(self._links.ends[2 * OPEN : 2 * OPEN + 1].astype(np.int32))
+        """Closes a few of the open sessions at once, since judging many together costs little more."""
+        slots = self._listed(OPEN)[: max(self.open // CROWD_SHARE, 1)]
+        self.crowded_out += len(slots)
+        return self._closed(slots)
 
     def _grow(self) -> None:
         if self._links.free[kernels.FREE_SLOT] < 0:

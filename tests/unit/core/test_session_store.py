@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -68,6 +69,10 @@ class ObviousStore:
         session.known, session.taught = len(ids), ids[-1] % 3 == 0
         (self.over if ids[-1] % 2 == 0 else self.paused).append(key)
 
+    def crowd_out(self) -> None:
+        for key in self.open[: max(len(self.open) // 16, 1)]:
+            self.close(key, keep=True)
+
     def event(self, key: bytes, template: int, position: int, now: int) -> None:
         self.top = max(self.top, template)
         session = self.sessions.get(key)
@@ -77,11 +82,11 @@ class ObviousStore:
         crowded = opens and len(self.open) >= self.limits.sessions_open_max
         if crowded or (need and self.bytes() + need > self.room()):
             if len(self.open) >= self.limits.sessions_open_max:
-                self.close(self.open[0], keep=True)
+                self.crowd_out()
             most = SLOT_BYTES + KEY_BYTES + CHUNK_BYTES
             while self.bytes() + most > self.room():
                 if not self.paused and not self.over:
-                    self.close(self.open[0], keep=True)
+                    self.crowd_out()
                 del self.sessions[(self.over or self.paused).pop(0)]
             self.event(key, template, position, now)
             return
@@ -127,10 +132,12 @@ calls = st.lists(
 )
 
 
-@given(calls)
+@given(calls, st.just(LIMITS))
 @settings(max_examples=150, deadline=None)
-def test_it_does_what_the_obvious_store_does_and_survives_a_restart(batches: list[Any]) -> None:
-    obvious, store = ObviousStore(LIMITS), SessionStore(LIMITS)
+def test_it_does_what_the_obvious_store_does_and_survives_a_restart(
+    batches: list[Any], limits: LogSettings
+) -> None:
+    obvious, store = ObviousStore(limits), SessionStore(limits)
     store.leave_room(REST_BYTES - SPARE_BYTES)  # so that the first template takes of the sessions' room
     judged: list[Row] = []
     now = position = 0
@@ -147,11 +154,22 @@ def test_it_does_what_the_obvious_store_does_and_survives_a_restart(batches: lis
         assert (store.open, store.kept) == (len(obvious.open), len(obvious.paused) + len(obvious.over))
         named = {template for key in obvious.open for template in obvious.sessions[key].ids}
         assert set(store.ids_in_use().tolist()) == named
-        twin = SessionStore(LIMITS)
+        twin = SessionStore(limits)
         twin.leave_room(REST_BYTES - SPARE_BYTES)
         twin.load(store.state())
         assert twin.state() == store.state()
         store = twin
+
+
+@pytest.mark.parametrize("open_max", [40, 1_000])
+def test_it_crowds_out_several_at_once_as_the_obvious_store_does(open_max: int) -> None:
+    """More open sessions than there is room for: by their number, or by their bytes."""
+    rng = np.random.default_rng(open_max)
+    limits = replace(LIMITS, sessions_open_max=open_max)
+    keys, items = rng.integers(1, 400, 1_500).tolist(), rng.integers(1, 9, 1_500).tolist()
+    rows = list(zip(keys, items, strict=True))
+    batches = [(rows[low : low + 50], 0) for low in range(0, len(rows), 50)]
+    test_it_does_what_the_obvious_store_does_and_survives_a_restart.hypothesis.inner_test(batches, limits)
 
 
 @given(st.lists(st.integers(1, 30), max_size=6))
