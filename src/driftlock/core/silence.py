@@ -132,11 +132,15 @@ class SilenceWatch:
     def clock(self, clock: tuple[int, int]) -> None:
         self._clock_ns, self._now_s = clock
 
-    def heard(self, rows: Rows, streams: Rows, events: Rows, *, now_ns: int) -> None:
-        """Series reported now: `rows` without repeats, the stream of each, the event that it came with."""
+    def heard(self, rows: Rows, streams: Rows, events: Rows, *, now_ns: int) -> Rows:
+        """Series reported now: `rows` without repeats, the stream of each, the event that it came with.
+
+        Returns the rows of those whose silence was told.
+        """
         self._clock_ns = self._clock_ns or now_ns // 1_000_000_000 * 1_000_000_000
         self._grow(int(rows.max()) + 1 if len(rows) else 0)
         state = self._state[rows]
+        back = rows[state["told"] > 0]
         gap = np.where(state["last_s"] >= 0, self._now_s - state["last_s"], 0)
         changed = (gap > 0) | (state["last_s"] < 0) | (state["told"] > 0)
         _learn(state, gap)
@@ -151,6 +155,7 @@ class SilenceWatch:
             state["deadline_s"][changed] = self._now_s + wait
             self._earliest_s = min(self._earliest_s, int((self._now_s + wait).min()))
         self._state[rows] = state
+        return back
 
     def move(self, now_ns: int) -> list[Silence]:
         """Moves the clock on to a whole second `now_ns`; returns who is silent by then, in row order."""

@@ -288,13 +288,16 @@ class PartitionEngine:
             received_ns=self._now_ns,
             config_version=self._settings.config_version,
         )
-        self.courses += self._metrics.courses
-        self._metrics.courses.clear()
+        self._take_courses()
         for finding in found:
             entry = self._registry.get(finding.key)
             assert entry is not None
             entry.findings += 1
         return found
+
+    def _take_courses(self) -> None:
+        self.courses += self._metrics.courses
+        self._metrics.courses.clear()
 
     def _settings_of(self, key: StreamKey) -> LogSettings | None:
         """The settings of a line stream; None for metrics."""
@@ -334,6 +337,7 @@ class PartitionEngine:
         """Lets the clock tell which series have fallen silent; those of an evicted stream are left out."""
         version = self._settings.config_version
         found = self._metrics.move_clock(second_of(self._now_ns), position=position, config_version=version)
+        self._take_courses()
         entries = [self._registry.get(finding.key) for finding in found]
         for entry in filter(None, entries):
             entry.findings += 1

@@ -9,12 +9,14 @@ import numpy as np
 import numpy.typing as npt
 
 from driftlock.core.budget import AlertBudget
+from driftlock.core.episode import Episode
 from driftlock.core.series import REFUSED, SeriesBank, SeriesSettings, SeriesVerdicts
 from driftlock.core.series_episodes import SeriesEpisodes
 from driftlock.core.series_text import point_verdict, silence_verdict
 from driftlock.core.silence import Silence, SilenceWatch
 from driftlock.core.verdict import Verdict
 from driftlock.engine.finding import Course, Finding
+from driftlock.engine.silences import OpenSilences
 from driftlock.signals.batch import PointBatch, StreamKey
 
 SILENT_NAMES_MAX = 20
@@ -29,6 +31,7 @@ class _Stored(msgspec.Struct, frozen=True):
     spent: dict[int, list[int]]  # by stream, in their order
     episodes: dict[int, list[Any]]  # by series, and when their findings were
     told_ns: dict[int, int]
+    silences: list[Any]
 
 
 class MetricSeries:
@@ -42,6 +45,7 @@ class MetricSeries:
         self._names: dict[int, str] = {}
         self._episodes = SeriesEpisodes()
         self._told_ns: dict[int, int] = {}  # by series with an open episode, when its finding was
+        self._silences = OpenSilences()
         self.courses: list[Course] = []
         """How episodes of earlier findings have gone on, until whoever tells of them clears the list."""
         self._watch = SilenceWatch(p_value_threshold=settings.p_value_threshold)
@@ -120,7 +124,11 @@ class MetricSeries:
         number = np.zeros(len(batch.keys), np.int64)
         for index in np.unique(batch.stream[last]).tolist():
             number[index] = self._streams.setdefault(batch.keys[index], len(self._streams))
-        self._watch.heard(places[places >= 0], number[batch.stream[last]], base + last, now_ns=now_ns)
+        again = self._watch.heard(places[places >= 0], number[batch.stream[last]], base + last, now_ns=now_ns)
+        for place in again.tolist():
+            if over := self._silences.heard(place, now_ns):
+                stream, episode, told_ns = over
+                self.courses.append(Course(list(self._streams)[stream], episode, told_ns))
 
     def move_clock(self, now_ns: int, *, position: int, config_version: int) -> list[Finding]:
         """Moves the clock to a whole second; a finding for each stream of which series are now silent.
@@ -152,7 +160,27 @@ class MetricSeries:
             chosen, key=f"silence {series:016x}", name=name, names=names[:SILENT_NAMES_MAX], now_ns=now_ns
         )
         metadata = {"series": self._name(series), "silent_series": len(group)}
-        return Finding(key, verdict, position, now_ns, config_version, metadata=metadata)
+        episode = Episode.begun(
+            verdict.key,
+            verdict.first,
+            verdict.last,
+            time_ns=now_ns,
+            score=verdict.score,
+            p_value=verdict.p_value,
+        )
+        episode = msgspec.structs.replace(episode, units=len(group))
+        verdict = msgspec.structs.replace(verdict, episode=episode)
+        finding = Finding(key, verdict, position, now_ns, config_version, metadata=metadata)
+        places = {silence.row for silence in group}
+        self._silences.begin(episode, stream=chosen.stream, told_ns=finding.timestamp_ns, places=places)
+        for place in places:
+            self._end_episode(self._bank.series_at(place), key)
+        return finding
+
+    def _end_episode(self, series: int, key: StreamKey) -> None:
+        """A series that fell silent goes on with nothing."""
+        if (episode := self._episodes.end(series)) is not None:
+            self.courses.append(Course(key, episode, self._told_ns.pop(series)))
 
     def _name(self, series: int) -> str:
         return self._names.get(series, f"series {series:016x}")
@@ -192,6 +220,7 @@ class MetricSeries:
             spent,
             self._episodes.state(),
             self._told_ns,
+            self._silences.state(),
         )
         return msgspec.msgpack.encode(stored)
 
@@ -202,6 +231,7 @@ class MetricSeries:
         self._names = dict(stored.names)
         self._episodes.load(stored.episodes)
         self._told_ns = dict(stored.told_ns)
+        self._silences.load(stored.silences)
         for stream, spent in stored.spent.items():
             self._budgets[stream] = AlertBudget(self._alert_budget)
             self._budgets[stream].load(spent)

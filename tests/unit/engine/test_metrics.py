@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportM
 from driftlock.core.series import SeriesSettings
 from driftlock.core.series_text import severity_of_bits
 from driftlock.engine.engine import PartitionEngine
-from driftlock.engine.finding import Finding
+from driftlock.engine.finding import Course, Finding
 from driftlock.engine.metrics import MetricSeries
 from driftlock.engine.settings import EngineSettings
 from driftlock.signals.batch import PointBatch, StreamKey
@@ -87,6 +88,9 @@ def reported(names: list[str], value: float) -> bytes:
     return request.SerializeToString()
 
 
+Told = tuple[list[Finding], list[Course]]
+
+
 def silences(*, restart_at: set[int]) -> list[Finding]:
     """Three series a minute for three hours; then one goes on, and two stop together."""
     engine = PartitionEngine(EngineSettings())
@@ -113,6 +117,52 @@ def test_series_that_stop_together_are_told_once_with_their_names() -> None:
     assert finding.verdict.p_value == 1 / 180
     assert finding.verdict.first_time_ns == 10**18 + 179 * 60 * 10**9
     assert "b value (with 1 more series) has fallen silent" in finding.verdict.explanation
+
+
+def told_of(minutes: int, names: Callable[[int], list[str]], level: Callable[[int], float]) -> Told:
+    """A point a minute of the series named then, and ticks; started again from a checkpoint midway."""
+    engine, findings, courses = PartitionEngine(EngineSettings()), list[Finding](), list[Course]()
+    for second in range(0, minutes * 60, 10):
+        minute = second // 60
+        payload = b"" if second % 60 else reported(names(minute), level(minute))
+        kind = "metrics" if payload else "tick"
+        received_ns = 10**18 + second * 10**9
+        findings += engine.feed(kind, payload, tenant="t", received_ns=received_ns, position=second)
+        courses += engine.courses
+        engine.courses.clear()
+        if second == minutes * 60 - 40 * 60:
+            states, now_ns = engine.take_changes()[0], engine.now_ns
+            engine = PartitionEngine(EngineSettings())
+            engine.restore(states, now_ns=now_ns)
+    return findings, courses
+
+
+def test_a_silence_is_over_when_all_its_series_report_again() -> None:
+    def names(minute: int) -> list[str]:
+        return ["a"] if 180 <= minute < 200 else ["a", "b"] if 180 <= minute < 220 else ["a", "b", "c"]
+
+    findings, courses = told_of(230, names, lambda _: 1.0)
+    (silence,) = [f for f in findings if f.verdict.kind == "silence"]
+    told = silence.verdict.episode
+    assert told is not None
+    assert (told.open, told.units) == (True, 2)
+    (over,) = courses
+    assert (over.seed, over.timestamp_ns) == (silence.seed, silence.timestamp_ns)
+    assert (over.episode.open, over.episode.units) == (False, 2)
+    assert over.episode.last_time_ns == 10**18 + 220 * 60 * 10**9
+
+
+def test_an_open_episode_ends_where_its_series_falls_silent() -> None:
+    findings, courses = told_of(
+        450,
+        lambda minute: ["a", "b"] if minute < 402 else ["a"],
+        lambda minute: 1_000.0 if minute in (400, 401) else 1.0 + minute * 7 % 5,
+    )
+    (jump,) = [f for f in findings if f.metadata["series"] == "b value" and f.verdict.kind == "unit"]
+    (silence,) = [f for f in findings if f.verdict.kind == "silence"]
+    ended = [c for c in courses if not c.episode.open]
+    assert jump.seed in {c.seed for c in ended}
+    assert silence.seed not in {c.seed for c in courses}
 
 
 def test_a_restored_engine_finds_the_same_silence() -> None:

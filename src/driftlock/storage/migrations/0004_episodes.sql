@@ -1,5 +1,5 @@
 -- An anomaly is the beginning of an episode: how far that goes is told as it grows and when it is over.
--- Null where there is none: sessions, traces, silence, lasting drift, and what was found elsewhere.
+-- Null where there is none: sessions, traces, lasting drift, and what was found elsewhere.
 ALTER TABLE anomalies ADD COLUMN episode jsonb;
 
 ALTER TABLE feed DROP CONSTRAINT feed_kind_check;
