@@ -31,7 +31,8 @@ from benchmarks.promise_logs import MadeLog, Sessions, hdfs_sessions, loghub_blo
 from benchmarks.promise_seasons import found_at_night, rates_by_hour
 from driftlock.cli.units import add_lines
 from driftlock.core.log_settings import LogSettings
-from driftlock.core.log_stream import Assembled, LogStream
+from driftlock.core.log_stream import LogStream
+from driftlock.core.log_units import Assembled
 from driftlock.core.verdict import Verdict
 from driftlock.signals.textlog import text_batch
 

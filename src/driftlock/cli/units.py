@@ -15,7 +15,8 @@ import numpy as np
 import numpy.typing as npt
 
 from driftlock.cli.logfile import LINE_BYTES_MAX, UNREADABLE, LogFile
-from driftlock.core.log_stream import Assembled, LogSettings, LogStream
+from driftlock.core.log_stream import LogSettings, LogStream
+from driftlock.core.log_units import Assembled
 from driftlock.core.verdict import Verdict
 from driftlock.errors import InputError
 from driftlock.signals.masking import DEFAULT_MASKING, Masking

@@ -110,6 +110,32 @@ class Units:
         return cls(state[0], *map(unpack_array, state[1:]))
 
 
+@dataclass(frozen=True, slots=True)
+class Assembled:
+    """Units assembled by the caller: names, and where and when each began and ended.
+
+    Unit i's events are the rows from `bounds[i]` to `bounds[i + 1]`; every unit has one at least.
+    """
+
+    keys: Sequence[str]
+    bounds: Int64s
+    first: Int64s
+    last: Int64s
+    first_time_ns: Int64s
+    last_time_ns: Int64s
+
+    @property
+    def clocks(self) -> Int64s:
+        """The stream's clock at each unit."""
+        return np.maximum.accumulate(self.last_time_ns)
+
+    def of(self, low: int, high: int, ids: IdArray) -> Units:
+        """The units from `low` to `high`, with the ids of all their events."""
+        rows = slice(low, high)
+        span = (self.first[rows], self.last[rows], self.first_time_ns[rows], self.last_time_ns[rows])
+        return Units.new(self.keys[rows], ids, self.bounds[low : high + 1] - self.bounds[low], span)
+
+
 def joined(parts: Sequence[Units]) -> Units:
     """The units of all parts, in order."""
     sizes = np.concatenate([part.sizes() for part in parts])

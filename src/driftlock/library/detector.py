@@ -17,7 +17,8 @@ import numpy as np
 import numpy.typing as npt
 
 from driftlock.core.log_settings import SESSION_IDLE_NS_MAX, LogSettings
-from driftlock.core.log_stream import Assembled, LogStream
+from driftlock.core.log_stream import LogStream
+from driftlock.core.log_units import Assembled
 from driftlock.core.packing import pack, seal, unpack, unseal
 from driftlock.core.profiles import Profile, ProfileName, chosen
 from driftlock.core.verdict import Verdict, WarmUp

@@ -7,7 +7,8 @@ from itertools import groupby
 import numpy as np
 from core_logs import SECOND_NS, hash_of, job, line_of
 
-from driftlock.core.log_stream import Assembled, LogSettings, LogStream
+from driftlock.core.log_stream import LogSettings, LogStream
+from driftlock.core.log_units import Assembled
 from driftlock.core.verdict import Verdict
 
 JOBS, BASELINE = 900, 100

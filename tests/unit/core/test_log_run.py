@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 from driftlock.core.coder import UNITS_REMEMBERED_MAX
 from driftlock.core.log_model import LogModel
 from driftlock.core.log_run import NEEDS_ROOM
-from driftlock.core.log_stream import Assembled, LogSettings, LogStream
+from driftlock.core.log_stream import LogSettings, LogStream
+from driftlock.core.log_units import Assembled
 from driftlock.core.verdict import Verdict
 
 BLOCKS = LogSettings(baseline_size=40, window_size=15, hop_size=5, alert_budget=1e9)
