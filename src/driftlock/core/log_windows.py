@@ -120,16 +120,33 @@ class Window:
 
     def pass_on(self, units: Units, low: int, high: int, found: Found, *, ends: bool) -> list[Ended]:
         """What `add` does for units that the kernel took; returns the windows that they end."""
+        ended = (
+            self._alone(units, low, high, found) if self._blocks == 1 else self._slid(units, low, high, found)
+        )
+        for row in range(max(low, high - (self.recent.maxlen or 1)), high):
+            self.recent.append(_kept(units, row, found, signs_more=int(ends)))
+        return ended
+
+    def _alone(self, units: Units, low: int, high: int, found: Found) -> list[Ended]:
+        """Windows of one unit each: nothing is summed, and only the last one stays."""
+        columns = (units.first, units.last, units.first_time_ns, units.last_time_ns, units.sizes())
+        told = (column[low:high].tolist() for column in (*columns, found.bits[:, SURPRISE]))
+        ended = list(map(Ended, units.keys[low:high], *told))
+        key, first, _, first_time_ns, _, events, bits = ended[-1]
+        self._spans.append(Span(key, events, first, first_time_ns, float(found.bits[high - 1, SCORE]), bits))
+        return ended
+
+    def _slid(self, units: Units, low: int, high: int, found: Found) -> list[Ended]:
+        """Windows that share blocks: sums are moved on."""
         rows = slice(low, high)
-        events, bits = units.sizes()[rows].tolist(), found.bits[rows, SURPRISE].tolist()
         spans = map(
             Span,
             units.keys[rows],
-            events,
+            units.sizes()[rows].tolist(),
             units.first[rows].tolist(),
             units.first_time_ns[rows].tolist(),
             found.bits[rows, SCORE].tolist(),
-            bits,
+            found.bits[rows, SURPRISE].tolist(),
         )
         ends_at = zip(units.last[rows].tolist(), units.last_time_ns[rows].tolist(), strict=True)
         events_held, bits_held, ended = self.events, self.surprise_bits, list[Ended]()
@@ -140,8 +157,6 @@ class Window:
             bits_held += span.surprise_bits - leaves.surprise_bits
             place = (self.oldest.first, last, self.oldest.first_time_ns, last_time_ns)
             ended.append(Ended(self.key(span.key), *place, events_held, bits_held))
-        for row in range(max(low, high - (self.recent.maxlen or 1)), high):
-            self.recent.append(_kept(units, row, found, signs_more=int(ends)))
         return ended
 
     @property
