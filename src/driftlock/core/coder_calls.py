@@ -1,7 +1,7 @@
 """The call coder: who called each operation of a trace.
 
 Owns how callers are found among a unit's events, and what a call costs. An event of a trace tells its span
-and its parent's, each by a 16-bit hash (`ROOT`: it has no parent; `UNTOLD`: it does not say). Its caller is
+and its parent's, each by a 32-bit hash (`ROOT`: it has no parent; `UNTOLD`: it does not say). Its caller is
 the operation of the one event of the unit that has the parent's hash; if none has, the call came from
 `ELSEWHERE`, which is all that a stream of one service can know of the others; if several have, whose
 operations differ, the event says nothing. What came in which request, and in which order, does not matter.
@@ -34,9 +34,9 @@ PAIRS_MAX = 128
 ROOT, UNTOLD = 0, 1  # of a parent's hash; those of spans lie above
 NOBODY, ELSEWHERE, UNKNOWN = 1, 2, 0  # of a caller; those of operations lie above
 
-Calls = npt.NDArray[np.uint16]
+Calls = npt.NDArray[np.uint32]
 Callers = npt.NDArray[np.uint32]
-NO_CALLS: Calls = np.zeros((0, 2), np.uint16)
+NO_CALLS: Calls = np.zeros((0, 2), np.uint32)
 NO_CALLERS: Callers = np.zeros(0, np.uint32)
 
 

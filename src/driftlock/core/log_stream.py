@@ -106,7 +106,7 @@ class LogStream:
         if not self._settings.calls:
             calls, heads = NO_CALLS, None
         elif calls is None:
-            calls = np.tile(np.array([[0, UNTOLD]], np.uint16), (len(templates), 1))
+            calls = np.tile(np.array([[0, UNTOLD]], np.uint32), (len(templates), 1))
         verdicts = self.tick(now_ns)
         row = 0
         while row < len(templates):

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 CHUNK_IDS = 8
-CALL_COLUMNS = 2  # span and parent of an event, in stores that keep calls
+CALL_COLUMNS = 4  # span and parent of an event as halves of 32 bits, in stores that keep calls
 OPEN, PAUSED, OVER = 0, 1, 2
 LISTS = 3
 ALL_TAKEN, NEEDS_ROOM, NEEDS_GROWTH, FULL = 0, 1, 2, 3

@@ -98,7 +98,7 @@ class SessionStore:
         keep calls (`coder_calls`). `texts` are, by template, the bytes of all texts when it was new.
         """
         self._compact()
-        hashes = _hashes(keys)
+        hashes, halves = _hashes(keys), np.ascontiguousarray(calls).view(np.uint16)
         self.unkeyed += int(np.count_nonzero(hashes == 0))
         opened = np.empty((len(ids), 2), np.int32)
         row = 0
@@ -108,7 +108,7 @@ class SessionStore:
                 self._links,
                 row,
                 ids,
-                calls,
+                halves,
                 texts,
                 hashes,
                 positions,
@@ -227,7 +227,7 @@ class SessionStore:
             return NO_CALLS
         out = np.empty((int(self._rows.events[slots].sum(dtype=np.int64)), kernels.CALL_COLUMNS), np.uint16)
         kernels.gather_calls(self._rows, self._links, slots, out)
-        return out
+        return out.view(np.uint32)
 
     def _closed(self, slots: IdArray) -> Units:
         units = self._units(slots)
@@ -327,7 +327,7 @@ class SessionStore:
         chunks = int((-(-values["events"] // CHUNK_IDS)).sum(dtype=np.int64))
         self._grow_chunks(-(-chunks // self._chunks_step) * self._chunks_step)
         ids = unpack_array(packed).astype(np.int32)
-        lists, of_calls = np.array(sizes, np.int64), unpack_array(calls)
+        lists, of_calls = np.array(sizes, np.int64), unpack_array(calls).view(np.uint16)
         kernels.refill(self._rows, self._links, values["key"], lists, values["events"], ids, of_calls)
         for name in _STORED:
             getattr(self._rows, name)[:held] = values[name]

@@ -104,7 +104,7 @@ class SpanBatch:
     """Spans (of the signals traces and llm) in canonical form, which ends with a duration bucket.
 
     `duration_ns` is end minus start, never negative. `status` is the OTLP status code (2 is an error).
-    `sessions` as in `LogBatch`. `calls` (n, 2) are 16-bit hashes of each span's id and its parent's, 2 or
+    `sessions` as in `LogBatch`. `calls` (n, 2) are 32-bit hashes of each span's id and its parent's, 2 or
     more, 0 where there is none. The first `heads` bytes of a line name its operation.
     """
 
@@ -116,7 +116,7 @@ class SpanBatch:
     trace_id: npt.NDArray[np.uint8]
     canonical: Lines
     template: npt.NDArray[np.uint64]
-    calls: npt.NDArray[np.uint16]
+    calls: npt.NDArray[np.uint32]
     heads: npt.NDArray[np.int64]
     sessions: Sequence[bytes] = ()
 

@@ -169,14 +169,14 @@ def _batch(
     )
 
 
-def _span_hashes(ids: Sequence[bytes]) -> npt.NDArray[np.uint16]:
-    """16 bits of each span id, 2 or more; 0 for what is none: of another size, or all zeros (W3C)."""
+def _span_hashes(ids: Sequence[bytes]) -> npt.NDArray[np.uint32]:
+    """32 bits of each span id, 2 or more; 0 for what is none: of another size, or all zeros (W3C)."""
     whole = np.frombuffer(
         b"".join(i if len(i) == SPAN_ID_BYTES else bytes(SPAN_ID_BYTES) for i in ids), "<u8"
     )
-    # ids should be random, but need not be: a multiplication carries every bit into the highest 16
-    hashed = (whole * np.uint64(0x9E3779B97F4A7C15) >> np.uint64(48)).astype(np.uint16)
-    return np.where(whole == 0, 0, np.maximum(hashed, 2)).astype(np.uint16)
+    # ids should be random, but need not be: a multiplication carries every bit into the highest
+    hashed = (whole * np.uint64(0x9E3779B97F4A7C15) >> np.uint64(32)).astype(np.uint32)
+    return np.where(whole == 0, 0, np.maximum(hashed, 2)).astype(np.uint32)
 
 
 @entry

@@ -108,7 +108,7 @@ def feed(
                 np.zeros(len(part), np.int64),
                 np.arange(len(part), dtype=np.int64) + number * 1_000 + cuts[piece],
                 sessions=[b"trace %d" % number] * len(part),
-                calls=np.array([[e.span, e.parent] for e in part], np.uint16),
+                calls=np.array([[e.span, e.parent] for e in part], np.uint32),
                 heads=np.array([len(e.name) for e in part], np.int64),
                 now_ns=(number * step_s + piece) * SECOND_NS + SECOND_NS,
             )
@@ -147,7 +147,7 @@ def test_callers_are_those_of_the_definition(units: list[list[tuple[int, int, in
     before = np.minimum(known, np.diff(bounds)).astype(np.int32)
     out = np.zeros((2, len(events)), np.uint32)
     ids = np.array([e[0] for e in events], np.int32)
-    calls = np.array([e[1:] for e in events], np.uint16)
+    calls = np.array([e[1:] for e in events], np.uint32)
     find_callers(ids, bounds, before, calls, np.array(operation_of, np.uint32), out)
     assert out[0].tolist() == [caller for unit in units for caller in obvious(unit)]
     for unit, begin, size in zip(units, bounds.tolist(), before.tolist(), strict=False):

@@ -89,7 +89,7 @@ def test_the_whole_state_of_a_full_stream_takes_at_most_256_kib(
             times,
             places,
             sessions=keys,
-            calls=np.stack([spans, parents], axis=1).astype(np.uint16),
+            calls=np.stack([spans, parents], axis=1).astype(np.uint32),
             now_ns=now,
         )
         held = max(held, stream.state_bytes)

@@ -213,5 +213,6 @@ def test_span_ids_become_small_numbers_and_what_is_no_id_zero() -> None:
     named = calls[:-2]
     assert (named >= 2).all()
     assert (named[:-1, 1] == named[1:, 0]).all(), "a parent is told as the span itself is"
-    for part in (named[:3_000, 0], named[3_000:, 0]):  # of random ids, and of ids that count up
-        assert len(np.unique(part)) > 2_850, "65,536 numbers hold 3,000 with 67 that coincide"
+    # of random ids, and of ids that count up: with 16 bits each, every fiftieth trace of fifty spans would
+    # hold two alike, and a caller that was none
+    assert len(np.unique(named[:, 0])) == len(named)
