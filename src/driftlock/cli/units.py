@@ -7,9 +7,13 @@ first ones to appear) before all others, those in the order in which they comple
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
+from functools import partial
 from math import ceil
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -21,8 +25,12 @@ from driftlock.core.verdict import Verdict
 from driftlock.errors import InputError
 from driftlock.signals.masking import DEFAULT_MASKING, Masking
 from driftlock.signals.sessions import session_key
-from driftlock.signals.textlog import TextBatch, check_pattern, extract_keys, text_batch
+from driftlock.signals.textlog import LineKeys, TextBatch, check_pattern, extract_keys, text_batch
 
+_T = TypeVar("_T")
+
+AHEAD = 2
+"""Chunks that are read and made canonical while an earlier one is judged."""
 CHUNK_BYTES = 4 * 1024 * 1024
 LINES_MAX = 200_000_000
 
@@ -67,8 +75,7 @@ def score_blocks(
     settings = replace(settings, form=masking.version)
     stream, lines = LogStream(settings, tells=tells), 0
     verdicts: list[Verdict] = []
-    for chunk in readable(file):
-        batch = text_batch(chunk, masking=masking)
+    for batch in ahead(partial(text_batch, masking=masking), readable(file)):
         verdicts += add_lines(stream, batch, first_line=lines + 1)
         lines += len(batch)
         progress(lines, file.position)
@@ -103,6 +110,22 @@ def add_lines(
     )
 
 
+def ahead(work: Callable[[bytes], _T], pieces: Iterator[bytes]) -> Iterator[_T]:
+    """What `work` makes of each piece, in order, begun before it is asked for.
+
+    In threads, since the kernels that read text leave the interpreter to others. `work` has no memory, so how
+    many there are changes nothing.
+    """
+    begun: deque[Future[_T]] = deque()
+    with ThreadPoolExecutor(AHEAD) as pool:
+        for piece in pieces:
+            begun.append(pool.submit(work, piece))
+            if len(begun) > AHEAD:
+                yield begun.popleft().result()
+        while begun:
+            yield begun.popleft().result()
+
+
 def readable(file: LogFile) -> Iterator[bytes]:
     """`chunks`, with a fault in the packed data told as such."""
     try:
@@ -115,16 +138,13 @@ def readable(file: LogFile) -> Iterator[bytes]:
 class _KeyedLines:
     """The keyed lines of a file, as columns; texts of templates once each."""
 
-    masking: Masking
     keys: dict[bytes, int] = field(default_factory=dict)
     texts: dict[int, bytes] = field(default_factory=dict)
     columns: list[tuple[npt.NDArray[np.int64], ...]] = field(default_factory=list)
     templates: list[npt.NDArray[np.uint64]] = field(default_factory=list)
     lines: int = 0
 
-    def take(self, chunk: bytes, pattern: str) -> None:
-        batch = text_batch(chunk, masking=self.masking)
-        found = extract_keys(chunk, pattern)
+    def take(self, batch: TextBatch, found: LineKeys) -> None:
         keys = self.keys
         # one more for lines without a key: -1 is the last
         numbers = np.array([*(keys.setdefault(name, len(keys)) for name in found.names), -1], np.int64)
@@ -158,9 +178,9 @@ def score_sessions(
     `wanted` says what a line needs in order to be of a session, where the pattern is none of the user's.
     """
     check_pattern(pattern)
-    held = _KeyedLines(masking)
-    for chunk in readable(file):
-        held.take(chunk, pattern)
+    held = _KeyedLines()
+    for batch, found in ahead(partial(_keyed, pattern=pattern, masking=masking), readable(file)):
+        held.take(batch, found)
         progress(held.lines, file.position)
     wanted = wanted or f"a match of {pattern!r}"
     if not held.keys:
@@ -175,6 +195,10 @@ def score_sessions(
         names = [session_key("", name, masking.redact).decode() for name in names]
     verdicts = _score_units(stream, held, names, baseline)
     return Scored(verdicts, held.lines, baseline, stream, chosen)
+
+
+def _keyed(chunk: bytes, *, pattern: str, masking: Masking) -> tuple[TextBatch, LineKeys]:
+    return text_batch(chunk, masking=masking), extract_keys(chunk, pattern)
 
 
 def _for_file(settings: LogSettings, baseline_units: int) -> LogSettings:

@@ -10,6 +10,7 @@ import os
 import random
 import re
 import threading
+import time
 from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
@@ -22,6 +23,7 @@ from driftlock.cli.detect import FOUND_EXIT_CODE, detect
 from driftlock.cli.findings import moment
 from driftlock.cli.logfile import LogFile
 from driftlock.cli.score import COLUMNS, score
+from driftlock.cli.units import ahead
 from driftlock.errors import InputError, UsageError
 
 FAULT = "ERROR disk: write to sector {} failed, remounting read-only"
@@ -594,3 +596,16 @@ def test_detect_takes_patterns_too(tmp_path: Path, capsys: pytest.CaptureFixture
     assert not any("hue-" in json.dumps(one) for one in found)
     with pytest.raises(UsageError, match="look-around"):
         detect(str(tmp_path / "raw"), mask=("hue=hue(?=x)",))
+
+
+def test_pieces_worked_on_ahead_come_in_their_order_and_faults_in_their_place() -> None:
+    def work(piece: bytes) -> int:
+        time.sleep(0.02 / (1 + int(piece)))  # the first take longest
+        return 10 // (int(piece) - 9)
+
+    assert list(ahead(work, iter([b"0", b"1", b"2", b"3", b"4"]))) == [10 // (n - 9) for n in range(5)]
+    found = ahead(work, iter([b"8", b"9", b"4"]))
+    assert next(found) == -10
+    with pytest.raises(ZeroDivisionError):
+        next(found)
+    assert list(ahead(work, iter([]))) == []
