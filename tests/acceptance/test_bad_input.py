@@ -13,6 +13,7 @@ import random
 import time
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Self
 
 import httpx
 import psutil
@@ -70,8 +71,18 @@ class Client:
             await asyncio.sleep(0.1)
         raise AssertionError("the collector never took it")
 
-    async def close(self) -> None:
+    async def __aenter__(self) -> Self:
+        await self._http.__aenter__()
+        return self
+
+    async def __aexit__(self, *failure: object) -> None:
         await self._http.aclose()
+
+
+@pytest.fixture
+async def client(tree: Tree) -> AsyncIterator[Client]:
+    async with Client(tree) as opened:
+        yield opened
 
 
 async def broken_requests_are_refused(client: Client) -> None:
@@ -164,8 +175,7 @@ async def caught_up(tree: Tree, service: str, events: int) -> None:
         await asyncio.sleep(0.3)
 
 
-async def test_hostile_input_costs_no_good_data(tree: Tree) -> None:
-    client = Client(tree)
+async def test_hostile_input_costs_no_good_data(tree: Tree, client: Client) -> None:
     rng = random.Random(5)
     roles = {child.pid for child in tree.children("driftlock")}
     for _ in range(20):
@@ -185,4 +195,3 @@ async def test_hostile_input_costs_no_good_data(tree: Tree) -> None:
     assert {child.pid for child in tree.children("driftlock")} == roles, "a process was restarted"
     for child in tree.children("driftlock", "detector"):
         assert psutil.Process(child.pid).memory_info().rss < DETECTOR_BYTES_MAX
-    await client.close()

@@ -12,7 +12,6 @@ import asyncio
 import logging
 import uuid
 from collections.abc import Callable, Sequence
-from time import perf_counter
 
 import asyncpg
 
@@ -21,6 +20,7 @@ from driftlock.bus.log import TelemetryLog
 from driftlock.bus.reader import Reader
 from driftlock.detector import metrics
 from driftlock.detector.census import Census
+from driftlock.detector.pace import CheckpointPace, Turn
 from driftlock.detector.records import episode_row, moment, to_row
 from driftlock.detector.settings import DetectorSettings
 from driftlock.engine.engine import PartitionEngine, StoredState, StreamStatus
@@ -37,8 +37,6 @@ from driftlock.storage.streams import StreamRow
 
 logger = logging.getLogger(__name__)
 
-# A checkpoint may take this share of an owner's time; when states are large it comes less often.
-CHECKPOINT_TIME_SHARE = 0.05
 READ_WAIT_S = 0.5
 
 
@@ -57,7 +55,7 @@ class PartitionOwner:
         pool: asyncpg.Pool,
         log: TelemetryLog,
         now_ns: Callable[[], int],
-        turn: asyncio.Lock,
+        turn: Turn,
     ) -> None:
         self.partition = partition
         self._turn = turn
@@ -69,7 +67,7 @@ class PartitionOwner:
         self._engine = PartitionEngine(engine_settings)
         self._position = 0
         self._checkpoint_position = 0
-        self._checkpoint_due_at = 0.0
+        self._pace = CheckpointPace(settings.checkpoint_interval_s, now_s=0.0)
         self._last_message_at = 0.0
         self._told_events: dict[str, int] = {}
         self._told_gaps = 0
@@ -85,7 +83,7 @@ class PartitionOwner:
         """
         await self._restore()
         loop = asyncio.get_running_loop()
-        self._checkpoint_due_at = loop.time() + self._settings.checkpoint_interval_s
+        self._pace = CheckpointPace(self._settings.checkpoint_interval_s, now_s=loop.time())
         self._last_message_at = loop.time()
         reader = await self._log.read(self.partition, after=self._position, wait_s=READ_WAIT_S)
         async with reader:
@@ -111,9 +109,8 @@ class PartitionOwner:
 
     async def _take(self, run: Sequence[Envelope]) -> None:
         async with self._turn:
-            started = perf_counter()
-            findings = self._score(run)
-            metrics.COMPUTATION.labels("score").observe(perf_counter() - started)
+            with metrics.COMPUTATION.labels("score").time(), self._turn.scoring():
+                findings = self._score(run)
             self._position = run[-1].position
             # Between two runs, whoever's, the loop sees to all sockets: else each of the steps of a commit
             # would wait for a run of every partition, and anomalies would come seconds late under load.
@@ -182,7 +179,7 @@ class PartitionOwner:
         self._engine.courses.clear()
         if self._engine.replaced:
             self._engine.replaced.clear()
-            self._checkpoint_due_at = 0.0  # people wait to be told that the stream learns anew
+            self._pace.hurry()  # people wait to be told that the stream learns anew
         if inserted:
             self._count(findings)
 
@@ -227,7 +224,8 @@ class PartitionOwner:
         if len(reader.gaps) > self._told_gaps:
             metrics.LOG_GAPS.labels(str(self.partition)).inc(len(reader.gaps) - self._told_gaps)
             self._told_gaps = len(reader.gaps)
-        if now >= self._checkpoint_due_at:
+        self._tell_bounds()
+        if self._pace.due(now):
             await self._checkpoint()
 
     async def _tick(self) -> None:
@@ -239,7 +237,7 @@ class PartitionOwner:
         if self._position == self._checkpoint_position:
             return
         loop = asyncio.get_running_loop()
-        started = loop.time()
+        started, scored_s = loop.time(), self._turn.scored_s
         states, removed = self._engine.take_changes()
         rows = [StreamState(s.stream_id, s.kind, s.data) for s in states]
         told = self._engine.statuses({s.stream_id for s in states})
@@ -257,13 +255,12 @@ class PartitionOwner:
             await self._tell_refreshes(conn)
         self._checkpoint_position = self._position
         self.census.update(told, removed)
-        took = loop.time() - started
-        pause = max(self._settings.checkpoint_interval_s, took / CHECKPOINT_TIME_SHARE)
-        self._checkpoint_due_at = loop.time() + pause
+        now = loop.time()
+        took = now - started
+        self._pace.wrote(now_s=now, took_s=took, others_s=self._turn.scored_s - scored_s)
         metrics.COMPUTATION.labels("checkpoint").observe(took)
         metrics.CHECKPOINTS.inc()
         metrics.CHECKPOINT_BYTES.inc(sum(len(row.state) for row in rows))
-        self._tell_bounds()
 
     async def _tell_refreshes(self, conn: asyncpg.Connection) -> None:
         """Brings the records of refreshes to where the streams are, and keeps new baselines."""

@@ -22,6 +22,7 @@ from driftlock.core.profiles import Profile, name_of
 from driftlock.core.verdict import Phase
 from driftlock.detector import metrics
 from driftlock.detector.owner import PartitionOwner
+from driftlock.detector.pace import Turn
 from driftlock.detector.settings import DetectorSettings
 from driftlock.engine.settings import EngineSettings
 from driftlock.errors import UnavailableError
@@ -134,7 +135,7 @@ class _Claims:
         self._database = database
         self._log = log
         self._now_ns = now_ns
-        self._turn = asyncio.Lock()
+        self._turn = Turn()
         self._running: dict[int, _Running] = {}
 
     async def run(self, stop: asyncio.Event, lost: asyncio.Event) -> None:
