@@ -283,11 +283,15 @@ def _unit_loop(sources: int) -> Any:
             unit = ids[bounds[i] : bounds[i + 1]]
             signs = len(unit) + (1 if learned.ends else 0)
             called = callers[0, bounds[i] : bounds[i] + (len(unit) if callers.shape[1] else 0)]
+            then = callers[1, bounds[i] : bounds[i] + (known[i] if callers.shape[1] else 0)]
+            # a call may have had another caller then, so the part known may have had more of them
+            pairs_then = distinct_calls(unit[: known[i]], then, learned.operations, found.events)
             pairs = distinct_calls(unit, called, learned.operations, found.events)
+            pairs_most = max(pairs, pairs_then)
             if (
                 signs > CHUNK_SYMBOLS
-                or pairs > PAIRS_MAX
-                or (pairs and not _fits(calls, tallies[CALL_TAKEN], 2 * pairs))
+                or pairs_most > PAIRS_MAX
+                or (pairs_most and not _fits(calls, tallies[CALL_TAKEN], 2 * pairs_most))
                 or max(tallies[PRESENCE_UNITS], tallies[ORDER_UNITS]) + 1 >= UNITS_REMEMBERED_MAX
                 or not _fits(order, tallies[ORDER_TAKEN], 2 * ORDERS * signs)
                 or not _fits(sets, tallies[SET_TAKEN], 1)
@@ -305,7 +309,6 @@ def _unit_loop(sources: int) -> Any:
                     said = _symbols(old, learned, symbols)
                     _learn_students(learned, distinct[:size], counts[:size], said, tallies, -1)
                     if callers.shape[1]:
-                        then = callers[1, bounds[i] : bounds[i] + known[i]]
                         size = distinct_calls(old, then, learned.operations, found.events)
                         _learn_calls(learned, old, then, found.events[:size], tallies, -1)
                     pairs = distinct_calls(unit, called, learned.operations, found.events)

@@ -143,11 +143,13 @@ class MetricSeries:
             silent.setdefault(silence.stream, []).append(silence)
         self.dirty |= bool(silent)
         keys = list(self._streams) if silent else []
-        return [
-            self._silence(keys[stream], group, now_ns, position, config_version)
-            for stream, group in silent.items()
-            if self._spend(stream, now_ns, all_time=True)
-        ]
+        findings = []
+        for stream, group in silent.items():
+            if self._spend(stream, now_ns, all_time=True):
+                findings.append(self._silence(keys[stream], group, now_ns, position, config_version))
+            for silence in group:
+                self._end_episode(self._bank.series_at(silence.row), keys[stream])
+        return findings
 
     def _silence(
         self, key: StreamKey, group: list[Silence], now_ns: int, position: int, config_version: int
@@ -173,12 +175,10 @@ class MetricSeries:
         finding = Finding(key, verdict, position, now_ns, config_version, metadata=metadata)
         places = {silence.row for silence in group}
         self._silences.begin(episode, stream=chosen.stream, told_ns=finding.timestamp_ns, places=places)
-        for place in places:
-            self._end_episode(self._bank.series_at(place), key)
         return finding
 
     def _end_episode(self, series: int, key: StreamKey) -> None:
-        """A series that fell silent goes on with nothing."""
+        """A series that fell silent, told or not, goes on with nothing."""
         if (episode := self._episodes.end(series)) is not None:
             self.courses.append(Course(key, episode, self._told_ns.pop(series)))
 

@@ -186,6 +186,29 @@ def test_traces_are_judged_alike_whole_and_when_they_go_on(seed: int, pieces: in
     assert any(v.events_known for v in fast[0]) == (late and pieces > 1)
 
 
+@pytest.mark.parametrize("operations", [60, 150])
+def test_calls_of_which_a_going_on_takes_more_back_than_it_leaves_are_judged_alike(operations: int) -> None:
+    """Callers that two later spans claim become unknown; the table of calls is near its bound meanwhile."""
+    rng = random.Random(1)
+
+    def two_parents(number: int) -> list[Event]:
+        shared = [Event(f"{number}.{n}", 100 + n, 7) for n in range(operations)]
+        return shared + [Event(NAMES[n % 2], 7, ROOT) for n in range(operations)]
+
+    traces = [two_parents(n % 3) if n > 250 else trace(rng) for n in range(300)]
+    chosen = replace(SETTINGS, session_idle_ns=SECOND_NS // 2)
+
+    def work() -> tuple[list[Verdict], bytes]:
+        stream = LogStream(chosen, tells=False)
+        verdicts = feed(stream, traces, pieces=2)
+        return verdicts + stream.flush(), stream.snapshot()
+
+    with one_by_one():
+        slow = work()
+    assert work() == slow
+    assert any(v.events_known for v in slow[0])
+
+
 def test_what_was_learned_of_a_trace_that_goes_on_is_taken_back() -> None:
     """In its second half the parents come, so calls from elsewhere become calls from these."""
     rng = random.Random(3)

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
 
+from driftlock.core.log_settings import LogSettings
 from driftlock.core.series import SeriesSettings
 from driftlock.core.series_text import severity_of_bits
 from driftlock.engine.engine import PartitionEngine
@@ -119,9 +120,15 @@ def test_series_that_stop_together_are_told_once_with_their_names() -> None:
     assert "b value (with 1 more series) has fallen silent" in finding.verdict.explanation
 
 
-def told_of(minutes: int, names: Callable[[int], list[str]], level: Callable[[int], float]) -> Told:
+def told_of(
+    minutes: int,
+    names: Callable[[int], list[str]],
+    level: Callable[[int], float],
+    settings: EngineSettings | None = None,
+) -> Told:
     """A point a minute of the series named then, and ticks; started again from a checkpoint midway."""
-    engine, findings, courses = PartitionEngine(EngineSettings()), list[Finding](), list[Course]()
+    settings = settings or EngineSettings()
+    engine, findings, courses = PartitionEngine(settings), list[Finding](), list[Course]()
     for second in range(0, minutes * 60, 10):
         minute = second // 60
         payload = b"" if second % 60 else reported(names(minute), level(minute))
@@ -132,7 +139,7 @@ def told_of(minutes: int, names: Callable[[int], list[str]], level: Callable[[in
         engine.courses.clear()
         if second == minutes * 60 - 40 * 60:
             states, now_ns = engine.take_changes()[0], engine.now_ns
-            engine = PartitionEngine(EngineSettings())
+            engine = PartitionEngine(settings)
             engine.restore(states, now_ns=now_ns)
     return findings, courses
 
@@ -163,6 +170,18 @@ def test_an_open_episode_ends_where_its_series_falls_silent() -> None:
     ended = [c for c in courses if not c.episode.open]
     assert jump.seed in {c.seed for c in ended}
     assert silence.seed not in {c.seed for c in courses}
+
+
+def test_an_open_episode_ends_in_silence_even_where_no_alarm_is_left_to_tell_of_it() -> None:
+    settings = EngineSettings(logs=LogSettings(alert_budget=2.0))  # which the jumps take
+    findings, courses = told_of(
+        450,
+        lambda minute: ["a", "b"] if minute < 402 else ["a"],
+        lambda minute: 1_000.0 if minute in (400, 401) else 1.0 + minute * 7 % 5,
+        settings=settings,
+    )
+    assert [f.metadata["series"] for f in findings] == ["a value", "b value"]
+    assert [c.seed for c in courses if not c.episode.open] == [findings[1].seed]
 
 
 def test_a_restored_engine_finds_the_same_silence() -> None:
