@@ -94,9 +94,10 @@ class SeriesVerdicts:
     5 % of points (64 to 210), and is a record (no earlier point reached as much), has a block p ≤ α, or 12
     bits and more, for the score counts how often the like recurred already. It is an `alarm` unless an
     episode is open, which then grows. It grows also with points that reach p ≤ α among those that are not
-    the episode's own and the least score of an alarm without the part of the season; it is over after 12
-    others in a row. `episode` counts its points so far, this one too; negative on the point that ends it, 0
-    on all others.
+    the episode's own and the least score of an alarm without the part of the season; not with those that
+    reach p ≤ α by that part alone while it `lingers` (it is smoothed, and the point does not add to it), but
+    these keep it open. It is over after 12 others in a row. `episode` counts its points so far, this one too;
+    negative on the point that ends it, 0 on all others.
     """
 
     status: npt.NDArray[np.uint8]
@@ -107,6 +108,7 @@ class SeriesVerdicts:
     surprise_bits: npt.NDArray[np.float64]
     strange: npt.NDArray[np.bool_]
     alarm: npt.NDArray[np.bool_]
+    lingers: npt.NDArray[np.bool_]
     episode: npt.NDArray[np.int32]
     value: npt.NDArray[np.float64]
     expected: npt.NDArray[np.float64]

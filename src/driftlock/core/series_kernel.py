@@ -143,14 +143,15 @@ def code_excess(r: Record, bits: float) -> float:
 
 
 @kernel
-def season_departure(r: Record, y: float, bucket: int, means: Any, experts: int) -> float:
+def season_departure(r: Record, y: float, bucket: int, means: Any, experts: int) -> tuple[float, bool]:
     """Bits by which a lasting departure from this time of day exceeds the usual worst; before learning it.
 
     Catches what the mixture forgives: a day that goes on smoothly, but at another day's level.
     Where the hour of the week predicts clearly better than the time of day, it is the season.
+    Tells too whether the departure only lingers: it is smoothed, and this point does not add to it.
     """
     if r.season_seen[bucket] == 0:
-        return 0.0
+        return 0.0, False
     season = means[3]
     if experts == EXPERTS and r.square[4] < tuned.WEEK_GAIN * r.square[3]:
         season = means[4]
@@ -163,7 +164,8 @@ def season_departure(r: Record, y: float, bucket: int, means: Any, experts: int)
         excess = min(max(0.0, above_peaks(r, _SEASON, z)), tuned.SEASON_BITS_MAX)
         error = min(error, tuned.ERROR_CAP * r.season_square + floor * floor)
     r.season_square += max(tuned.SEASON_ERROR_RATE, 1.0 / (r.seen + 1)) * (error - r.season_square)
-    return excess
+    lingers = (y - season) * r.season_drift < r.season_drift * r.season_drift
+    return excess, bool(lingers)
 
 
 @kernel

@@ -69,6 +69,7 @@ OUTPUT = np.dtype(
         ("calibration_size", "u4"),
         ("episode", "i4"),
         ("strange", "?"),
+        ("lingers", "?"),  # the part of the season is of earlier points
         ("alarm", "?"),
         ("status", "u1"),
     ],
@@ -147,7 +148,8 @@ def score_parts(r: Record, time_ns: int, y: float, bucket: int, means: Any, out:
         bits = code_length(r, y, means, experts)
         out.surprise_bits = max(0.0, bits - r.bits_mean)
         out.parts[CODE] = code_excess(r, bits)
-        out.parts[SEASON] = tuned.SEASON_WEIGHT * season_departure(r, y, bucket, means, experts)
+        departure, out.lingers = season_departure(r, y, bucket, means, experts)
+        out.parts[SEASON] = tuned.SEASON_WEIGHT * departure
     learn_means(r, time_ns, y, bucket)
     out.parts[VALUE] = tuned.VALUE_WEIGHT * log2(1.0 + value_novelty(r, y) / tuned.VALUE_UNIT)
     r.low = min(r.low, y)
@@ -170,8 +172,17 @@ def score_parts(r: Record, time_ns: int, y: float, bucket: int, means: Any, out:
 
 
 @kernel
-def step(r: Record, time_ns: int, value: float, warm_up_points: int, means: Any, out: Any) -> None:
-    """Scores `value` and learns it."""
+def step(
+    r: Record,
+    time_ns: int,
+    value: float,
+    warm_up_points: int,
+    alarm_bits: float,
+    p_value_threshold: float,
+    means: Any,
+    out: Any,
+) -> None:
+    """Scores `value`, decides on it and learns it."""
     if r.started == 0:
         start(r, time_ns, value)
     bucket = (time_ns // SEASON_BUCKET_NS) % SEASON_BUCKETS
@@ -196,39 +207,44 @@ def step(r: Record, time_ns: int, value: float, warm_up_points: int, means: Any,
         out.block_p_value = (1.0 + blocks_reaching(r, total)) / (1.0 + r.tail[0])
         if opens_episode(r, out.score):
             out.anomaly_score = 1.0 - exp2(-out.score / SCORE_HALVING_BITS)
+        follow_episode(r, alarm_bits, p_value_threshold, total, out)
         learn_point(r, total)
         learn_tail(r, total, r.seen - warm_up_points)
     r.seen += 1
 
 
 @kernel
-def goes_on(own: int, alarm_bits: float, p_value_threshold: float, out: Any) -> bool:
-    """Whether a point is of an episode with `own` points: suspicious among those that are not.
+def among_others(reaching: int, size: int, own: int) -> float:
+    """The p-value among the points that are not an episode's own, which reach whatever follows.
 
-    Without that an outage of more than αn points would seem to be over while it lasts. The departure from
-    the season does not count here: it is smoothed, and lingers for hours after the value is back.
+    Without that an outage of more than αn points would seem to be over while it lasts.
     """
-    size = out.calibration_size
-    reached = out.p_value * (1.0 + size) - 1.0
-    p_value = (1.0 + max(reached - own, 0.0)) / (1.0 + max(size - own, 0.0))
-    return bool(
-        min(out.p_value, p_value) <= p_value_threshold and out.score - out.parts[SEASON] >= alarm_bits
-    )
+    return float((1.0 + max(reaching - own, 0)) / (1.0 + max(size - own, 0)))
 
 
 @kernel
-def follow_episode(r: Record, alarm_bits: float, p_value_threshold: float, out: Any) -> None:
+def follow_episode(r: Record, alarm_bits: float, p_value_threshold: float, total: float, out: Any) -> None:
     """Decides on an alarm, and moves the episode that it opens: see `SeriesVerdicts`."""
+    size = r.points[0]
     if out.p_value <= p_value_threshold and out.score >= alarm_bits and out.anomaly_score > 0.0:
-        record = out.p_value * (1.0 + out.calibration_size) <= 1.0
+        record = out.p_value * (1.0 + size) <= 1.0
         rare = out.block_p_value <= p_value_threshold or out.score >= tuned.STRIKING_BITS
         out.strange = record or rare
     own = int(min(r.episode_units, tuned.EPISODE_OWN_MAX))
-    if out.strange or (own > 0 and goes_on(own, alarm_bits, p_value_threshold, out)):
+    stays = grows = False
+    if own > 0 and out.score - out.parts[SEASON] >= alarm_bits:
+        p_value = min(out.p_value, among_others(points_reaching(r, total), size, own))
+        stays = grows = p_value <= p_value_threshold
+        if stays and out.lingers:
+            alone = points_reaching(r, total - out.parts[SEASON])
+            grows = among_others(alone, size, own) <= p_value_threshold
+    if out.strange or grows:
         out.alarm = own == 0
         r.episode_units += 1
         r.episode_calm = 0
         out.episode = r.episode_units
+    elif stays:
+        r.episode_calm = 0
     elif own > 0:
         r.episode_calm += 1
         if r.episode_calm == tuned.EPISODE_CALM_POINTS:
@@ -312,9 +328,7 @@ def _row_loop(sources: int) -> Any:
                 if math.isnan(reading):
                     o.status = NO_INCREMENT
                     continue
-            step(r, time_ns[i], reading, warm_up_points, means, o)
-            if o.status == SCORED:
-                follow_episode(r, alarm_bits, p_value_threshold, o)
+            step(r, time_ns[i], reading, warm_up_points, alarm_bits, p_value_threshold, means, o)
 
     return observe_rows
 

@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 
 from driftlock.core.series import SCORED, SeriesBank, SeriesSettings, SeriesVerdicts
+from driftlock.core.series_kernel import tail_bin
+from driftlock.core.series_rows import RECURRENCE, SEASON
 from driftlock.core.series_tuning import EPISODE_CALM_POINTS, EPISODE_OWN_MAX, STRIKING_BITS
 
 SETTINGS = SeriesSettings()
@@ -31,14 +33,22 @@ def expected(v: SeriesVerdicts) -> tuple[list[bool], list[bool], list[int]]:
     """Strange points, alarms and episodes, a point at a time from the other columns."""
     units = calm = 0
     strange, alarm, episode = [], [], []
+    totals = v.parts[:, :RECURRENCE].sum(axis=1)
+    bins = np.array([tail_bin(bits) for bits in totals])
+
+    def p_among_others(i: int, bits: float, own: int) -> float:
+        earlier = bins[:i][v.status[:i] == SCORED]
+        reaching = int((earlier >= max(tail_bin(bits) - 1, 0)).sum()) - own
+        return (1.0 + max(reaching, 0.0)) / (1.0 + max(len(earlier) - own, 0))
+
     for i in range(len(v)):
-        threshold, size = SETTINGS.p_value_threshold, int(v.calibration_size[i])
+        threshold = SETTINGS.p_value_threshold
         judged = bool(v.status[i] == SCORED and v.score[i] >= SETTINGS.alarm_bits)
         own = min(units, EPISODE_OWN_MAX)
-        others = v.p_value[i] * (1.0 + size) - 1.0 - own  # that reach it, its own left out
-        among_others = (1.0 + max(others, 0.0)) / (1.0 + max(size - own, 0))
-        present = v.score[i] - v.parts[i, 1] >= SETTINGS.alarm_bits
-        goes_on = judged and present and min(v.p_value[i], among_others) <= threshold
+        present = v.score[i] - v.parts[i, SEASON] >= SETTINGS.alarm_bits
+        stays = judged and present and min(v.p_value[i], p_among_others(i, totals[i], own)) <= threshold
+        alone = totals[i] - v.parts[i, SEASON]
+        goes_on = stays and (not v.lingers[i] or p_among_others(i, alone, own) <= threshold)
         record = v.p_value[i] * (1.0 + v.calibration_size[i]) <= 1.0
         rare = record or v.block_p_value[i] <= SETTINGS.p_value_threshold or v.score[i] >= STRIKING_BITS
         strange.append(bool(judged and v.p_value[i] <= threshold and v.anomaly_score[i] > 0 and rare))
@@ -47,6 +57,8 @@ def expected(v: SeriesVerdicts) -> tuple[list[bool], list[bool], list[int]]:
         if strange[-1] or (units and goes_on):
             units, calm = units + 1, 0
             told = units
+        elif units and stays:
+            calm = 0
         elif units:
             calm += 1
             if calm == EPISODE_CALM_POINTS:
@@ -76,6 +88,17 @@ def test_an_episode_goes_on_over_calls_and_restarts() -> None:
         bank = SeriesBank.restore(SETTINGS, bank.snapshot())
     assert np.concatenate([p.episode for p in parts]).tolist() == whole.episode.tolist()
     assert np.concatenate([p.alarm for p in parts]).tolist() == whole.alarm.tolist()
+
+
+@pytest.mark.parametrize(("size", "most"), [(8.0, 1), (1_000.0, 4)])
+def test_one_spike_is_an_episode_of_one_point_and_of_what_it_shakes(size: float, most: int) -> None:
+    """The way back is strange too; what strayed from the season is smoothed and lingers, but is no event."""
+    for seed in range(3):
+        value = np.random.default_rng(seed).normal(size=8_100)
+        value[8_000] += size
+        v = observed(SeriesBank(SETTINGS), value)
+        assert v.episode[7_990:].max() <= most
+        assert v.alarm[7_990:].sum() == 1
 
 
 def test_a_perfect_ramp_is_told_once_in_its_first_days() -> None:
