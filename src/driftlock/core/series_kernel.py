@@ -315,19 +315,30 @@ def long_novelty(r: Record, y: float, span: float) -> float:
 
 
 @kernel
+def taught(rate: float, seen: int, share: float) -> float:
+    """How far a season moves at its `seen`-th point; in full until it is the mean of enough points."""
+    return 1.0 / seen if seen * rate < 1.0 else share * rate
+
+
+@kernel
 def learn_means(r: Record, time_ns: int, y: float, bucket: int) -> None:
-    """Moves the predictors towards `y`."""
+    """Moves the predictors towards `y`; the seasons less while an episode is open.
+
+    Else an outage is what is expected at its time of the next day, and the day as it should be an alarm.
+    """
+    share = tuned.EPISODE_SEASON_SHARE if r.episode_units > 0 else 1.0
     r.last = y
     r.mean_fast += max(tuned.FAST_RATE, 1.0 / (r.seen + 1)) * (y - r.mean_fast)
     r.mean_slow += max(tuned.SLOW_RATE, 1.0 / (r.seen + 1)) * (y - r.mean_slow)
     if r.season_seen[bucket] < 255:
         r.season_seen[bucket] += 1
-    rate = max(tuned.SEASON_RATE, 1.0 / r.season_seen[bucket])
+    rate = taught(tuned.SEASON_RATE, r.season_seen[bucket], share)
     r.season[bucket] += rate * (y - np.float64(r.season[bucket]))
     hour = (time_ns // WEEK_BUCKET_NS) % WEEK_BUCKETS
     if r.week_seen[hour] < 255:
         r.week_seen[hour] += 1
-    r.week[hour] += max(tuned.WEEK_RATE, 1.0 / r.week_seen[hour]) * (y - np.float64(r.week[hour]))
+    rate = taught(tuned.WEEK_RATE, r.week_seen[hour], share)
+    r.week[hour] += rate * (y - np.float64(r.week[hour]))
 
 
 @kernel

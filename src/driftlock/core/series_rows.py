@@ -140,7 +140,7 @@ def expect(r: Record, y: float, means: Any, experts: int, out: Any) -> None:
 
 @kernel
 def score_parts(r: Record, time_ns: int, y: float, bucket: int, means: Any, out: Any) -> float:
-    """Writes the parts of the score but the recurrence; learns the point; returns the parts' sum in bits."""
+    """Writes the parts of the score but the recurrence; returns their sum in bits. Learns all but the means."""
     fade_range(r)
     experts = predictions(r, time_ns, bucket, means)
     expect(r, y, means, experts, out)
@@ -150,7 +150,6 @@ def score_parts(r: Record, time_ns: int, y: float, bucket: int, means: Any, out:
         out.parts[CODE] = code_excess(r, bits)
         departure, out.lingers = season_departure(r, y, bucket, means, experts)
         out.parts[SEASON] = tuned.SEASON_WEIGHT * departure
-    learn_means(r, time_ns, y, bucket)
     out.parts[VALUE] = tuned.VALUE_WEIGHT * log2(1.0 + value_novelty(r, y) / tuned.VALUE_UNIT)
     r.low = min(r.low, y)
     r.high = max(r.high, y)
@@ -210,6 +209,7 @@ def step(
         follow_episode(r, alarm_bits, p_value_threshold, total, out)
         learn_point(r, total)
         learn_tail(r, total, r.seen - warm_up_points)
+    learn_means(r, time_ns, y, bucket)
     r.seen += 1
 
 

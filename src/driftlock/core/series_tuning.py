@@ -70,6 +70,8 @@ EPISODE_CALM_POINTS = 12
 """An episode is over after so many calm points: until then the short shape still holds its last one."""
 EPISODE_OWN_MAX = 500
 """So many of an episode's points are left out of the comparison at most: what lasts longer becomes usual."""
+EPISODE_SEASON_SHARE = 0.1
+"""So much of its rate a season keeps while an episode is open."""
 
 # Alarms
 STRIKING_BITS = 12.0

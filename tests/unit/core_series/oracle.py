@@ -129,6 +129,7 @@ class OracleSeries:
     def __init__(self, warm_up_points: int) -> None:
         self.warm_up = warm_up_points
         self.seen = 0
+        self.in_episode = False
         self.origin = self.unit = 0.0
         self.reading: tuple[float, int] | None = None
         self.low = self.high = self.last = 0.0
@@ -157,7 +158,9 @@ class OracleSeries:
         self.points = [0] * 128  # how many reached each bin or a higher one
         self.peaks: list[tuple[float, int]] = []
 
-    def observe(self, time_ns: int, value: float, cumulative: bool) -> Point:
+    def observe(self, time_ns: int, value: float, cumulative: bool, *, in_episode: bool) -> Point:
+        """`in_episode`: an episode is open, by this point too; see `test_episodes` for when that is."""
+        self.in_episode = in_episode
         if not math.isfinite(value):
             return Point(status=3)
         if cumulative:
@@ -269,12 +272,16 @@ class OracleSeries:
         self.last = y
         self.fast.learn(y, t.FAST_RATE, self.seen)
         self.slow.learn(y, t.SLOW_RATE, self.seen)
-        count = self.season_seen[bucket] = min(self.season_seen.get(bucket, 0) + 1, 255)
-        old = self.season.get(bucket, 0.0)
-        self.season[bucket] = single(old + max(t.SEASON_RATE, 1 / count) * (y - old))
-        count = self.week_seen[hour] = min(self.week_seen.get(hour, 0) + 1, 255)
-        old = self.week.get(hour, 0.0)
-        self.week[hour] = single(old + max(t.WEEK_RATE, 1 / count) * (y - old))
+        for season, seen, at, usual in (
+            (self.season, self.season_seen, bucket, t.SEASON_RATE),
+            (self.week, self.week_seen, hour, t.WEEK_RATE),
+        ):
+            count = seen[at] = min(seen.get(at, 0) + 1, 255)
+            rate = max(usual, 1 / count)
+            if self.in_episode and usual * count >= 1:
+                rate *= t.EPISODE_SEASON_SHARE
+            old = season.get(at, 0.0)
+            season[at] = single(old + rate * (y - old))
 
     def value_novelty(self, y: float) -> float:
         span = max(self.high, y) - min(self.low, y)

@@ -101,6 +101,18 @@ def test_one_spike_is_an_episode_of_one_point_and_of_what_it_shakes(size: float,
         assert v.alarm[7_990:].sum() == 1
 
 
+@pytest.mark.parametrize("size", [8.0, 1_000.0])
+def test_an_outage_does_not_make_its_hour_of_the_next_day_strange(size: float) -> None:
+    alarms = 0
+    for seed in range(6):
+        value = np.random.default_rng(seed).normal(size=8_000 + 1_600)
+        value[8_000:8_030] += size
+        alarm = observed(SeriesBank(SETTINGS), value).alarm
+        assert alarm[8_000:8_030].sum() == 1
+        alarms += int(alarm[8_000 + 1_420 : 8_000 + 1_500].sum())
+    assert alarms <= 1
+
+
 def test_a_perfect_ramp_is_told_once_in_its_first_days() -> None:
     """It is new at each point, and its day never was as the day before."""
     v = observed(SeriesBank(SETTINGS), np.arange(4_000) * 0.5)

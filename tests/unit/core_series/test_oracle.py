@@ -20,8 +20,11 @@ def compare(times: list[int], values: list[float], cumulative: list[bool], *, wa
         np.full(len(values), 9, np.uint64), np.array(times), np.array(values), np.array(cumulative)
     )
     oracle = OracleSeries(warm_up)
+    in_episode = False
     for i, (time, value, is_counter) in enumerate(zip(times, values, cumulative, strict=True)):
-        point = oracle.observe(time, value, is_counter)
+        if verdicts.episode[i]:
+            in_episode = bool(verdicts.episode[i] > 0)
+        point = oracle.observe(time, value, is_counter, in_episode=in_episode)
         assert verdicts.status[i] == point.status, i
         for column in (*COLUMNS, "expected", "low", "high"):
             got, want = float(getattr(verdicts, column)[i]), getattr(point, column)
