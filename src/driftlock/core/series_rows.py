@@ -140,7 +140,7 @@ def expect(r: Record, y: float, means: Any, experts: int, out: Any) -> None:
 
 @kernel
 def score_parts(r: Record, time_ns: int, y: float, bucket: int, means: Any, out: Any) -> float:
-    """Writes the parts of the score but the recurrence; returns their sum in bits. Learns all but the means."""
+    """Writes the parts of the score but the recurrence; returns their sum. Learns all but the means."""
     fade_range(r)
     experts = predictions(r, time_ns, bucket, means)
     expect(r, y, means, experts, out)
