@@ -105,7 +105,8 @@ class SpanBatch:
 
     `duration_ns` is end minus start, never negative. `status` is the OTLP status code (2 is an error).
     `sessions` as in `LogBatch`. `calls` (n, 2) are 32-bit hashes of each span's id and its parent's, 2 or
-    more, 0 where there is none. The first `heads` bytes of a line name its operation.
+    more, 0 where there is none, 1 where what is told is no id. The first `heads` bytes of a line name its
+    operation.
     """
 
     keys: Sequence[StreamKey]

@@ -170,13 +170,15 @@ def _batch(
 
 
 def _span_hashes(ids: Sequence[bytes]) -> npt.NDArray[np.uint32]:
-    """32 bits of each span id, 2 or more; 0 for what is none: of another size, or all zeros (W3C)."""
+    """32 bits of each span id, 2 or more; 0 for none (empty, or zeros: W3C), 1 for what is no id."""
     whole = np.frombuffer(
         b"".join(i if len(i) == SPAN_ID_BYTES else bytes(SPAN_ID_BYTES) for i in ids), "<u8"
     )
     # ids should be random, but need not be: a multiplication carries every bit into the highest
     hashed = (whole * np.uint64(0x9E3779B97F4A7C15) >> np.uint64(32)).astype(np.uint32)
-    return np.where(whole == 0, 0, np.maximum(hashed, 2)).astype(np.uint32)
+    size = np.fromiter(map(len, ids), np.int64, len(ids))
+    unknown = (size != SPAN_ID_BYTES) & (size != 0)
+    return np.where(whole == 0, unknown, np.maximum(hashed, 2)).astype(np.uint32)
 
 
 @entry

@@ -201,15 +201,16 @@ def test_an_operation_is_what_comes_before_status_attributes_and_duration(line: 
     assert raw[: ends[0]].decode() == operation
 
 
-def test_span_ids_become_small_numbers_and_what_is_no_id_zero() -> None:
+def test_span_ids_become_numbers_none_a_zero_and_what_is_no_id_a_one() -> None:
     payload = ExportTraceServiceRequest()
     block = payload.resource_spans.add().scope_spans.add()
     rng = random.Random(1)
     ids = [rng.randbytes(8) for _ in range(3_000)] + [n.to_bytes(8, "big") for n in range(1, 3_001)]
-    for own, parent in [*pairwise(ids), (b"short", b""), (bytes(8), b"x" * 9)]:
+    root, untold = (b"short", b""), (bytes(8), b"x" * 9)
+    for own, parent in [*pairwise(ids), root, untold]:
         block.spans.add(trace_id=bytes([1] * 16), span_id=own, parent_span_id=parent, name="a")
     calls = decode_spans(payload.SerializeToString(), tenant="t", attributes=()).calls
-    assert calls[-2:].tolist() == [[0, 0], [0, 0]]
+    assert calls[-2:].tolist() == [[1, 0], [0, 1]]
     named = calls[:-2]
     assert (named >= 2).all()
     assert (named[:-1, 1] == named[1:, 0]).all(), "a parent is told as the span itself is"
