@@ -30,7 +30,7 @@ PROTOBUF = {"content-type": "application/x-protobuf"}
 STREAM_FLOOD = 1_000_000
 FLOOD_REQUEST_STREAMS = 4_000
 DETECTOR_BYTES_MAX = 2_500 * 1024**2
-SETTLE_TIMEOUT_S = 600.0
+SETTLE_TIMEOUT_S = 1_000.0  # beside other tests on two cores; alone it takes two minutes
 HOSTILE_NAMES = (
     "nul\0inside",
     "new\nline\r\n",

@@ -81,6 +81,7 @@ class PartitionEngine:
         self._now_ns = 0
         self._open: set[StreamKey] = set()  # streams with open sessions; an evicted one leaves at the sweep
         self._in_episode: set[StreamKey] = set()
+        self._evicted_before = 0
         self.events: Counter[Signal] = Counter()
         self.replaced: list[tuple[StreamKey, str, bytes]] = []
         """Baselines that a refresh ended, with ref and bytes, until whoever keeps them clears the list."""
@@ -171,6 +172,9 @@ class PartitionEngine:
         None, and nothing has changed, when that cannot be promised: a message is not of the usual form, or
         the bound on streams may be reached midway.
         """
+        times = list(accumulate((m.received_ns for m in run), max, initial=self._now_ns))[1:]
+        if self._is_crowded() or second_of(times[0]) != second_of(times[-1]):
+            return None
         found = decode_logs_together(
             [message.payload for message in run],
             tenant=run[0].tenant,
@@ -178,18 +182,18 @@ class PartitionEngine:
             masking=self._settings.masking,
             sessions=self._settings.sessions,
         )
-        times = list(accumulate((m.received_ns for m in run), max, initial=self._now_ns))[1:]
-        if (
-            found is None
-            or second_of(times[0]) != second_of(times[-1])
-            or not self._may_share_a_run(found[0])
-        ):
+        if found is None or not self._may_share_a_run(found[0]):
             return None
         batch, rows = found
         findings = self._move_clock(times[0], run[0].position)
         self._now_ns = times[-1]
         findings += self._feed_lines(batch, Origins.of([m.position for m in run], rows, times))
         return findings
+
+    def _is_crowded(self) -> bool:
+        """Whether streams gave way since the last run: in a flood of names, to decode runs is in vain."""
+        before, self._evicted_before = self._evicted_before, self.evicted_streams
+        return self.evicted_streams > before
 
     def _may_share_a_run(self, batch: LogBatch) -> bool:
         known = sum(self._registry.get(key) is not None for key in batch.keys)
