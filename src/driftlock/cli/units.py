@@ -105,6 +105,7 @@ def add_lines(
         offsets[1:][rows],
         batch.time_ns[rows],
         rows + first_line,
+        numbers=batch.canonical.numbers[rows],
         sessions=None if sessions is None else [sessions[row] for row in rows.tolist()],
         now_ns=int(batch.time_ns.max()) if now_ns is None else now_ns,
     )
@@ -147,11 +148,12 @@ class _KeyedLines:
     def take(self, batch: TextBatch, found: LineKeys) -> None:
         keys = self.keys
         # one more for lines without a key: -1 is the last
-        numbers = np.array([*(keys.setdefault(name, len(keys)) for name in found.names), -1], np.int64)
-        codes = numbers[found.codes]
+        known = np.array([*(keys.setdefault(name, len(keys)) for name in found.names), -1], np.int64)
+        codes = known[found.codes]
         rows = np.flatnonzero(codes >= 0)
         self.templates.append(batch.templates[rows])
-        self.columns.append((codes[rows], rows + (self.lines + 1), batch.time_ns[rows]))
+        numbers = batch.canonical.numbers[rows].astype(np.int64)
+        self.columns.append((codes[rows], rows + (self.lines + 1), batch.time_ns[rows], numbers))
         self._keep_texts(batch, rows)
         self.lines += len(batch)
 
@@ -211,7 +213,7 @@ def _for_file(settings: LogSettings, baseline_units: int) -> LogSettings:
 
 
 def _score_units(stream: LogStream, held: _KeyedLines, names: Sequence[str], baseline: int) -> list[Verdict]:
-    codes, lines, times = (np.concatenate(column) for column in zip(*held.columns, strict=True))
+    codes, lines, times, numbers = (np.concatenate(column) for column in zip(*held.columns, strict=True))
     templates = np.concatenate(held.templates)
     by_unit = np.argsort(codes, kind="stable")
     bounds = np.searchsorted(codes[by_unit], np.arange(len(held.keys) + 1))
@@ -230,7 +232,8 @@ def _score_units(stream: LogStream, held: _KeyedLines, names: Sequence[str], bas
         times[last],
     )
     buffer, starts, ends = _texts_of(held.texts, templates)
-    verdicts = stream.add_units(units, templates[rows], buffer, starts[rows], ends[rows])
+    events = (templates[rows], buffer, starts[rows], ends[rows])
+    verdicts = stream.add_units(units, *events, numbers=numbers[rows].astype(np.uint32))
     judged = order[len(order) - len(verdicts) :]  # those before are the baseline
     found = dict(zip(judged.tolist(), verdicts, strict=True))
     return [found[code] for code in sorted(found) if code >= baseline]

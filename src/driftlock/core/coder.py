@@ -46,13 +46,16 @@ def tally(ids: IdArray, marks: IdArray, distinct: IdArray, counts: IdArray) -> i
 
 @dataclass(frozen=True, slots=True)
 class CodedUnit:
-    """A unit as coders read it: template ids in order, the distinct ones as they appear, their counts, and
-    for units whose events tell it, who called each (see `coder_calls`)."""
+    """A unit as coders read it: template ids in order, the distinct ones as they appear, their counts, for
+    units whose events tell it, who called each (see `coder_calls`), and the bits of the unit's strangest
+    number with its cause (see `coder_numbers`)."""
 
     ids: IdArray
     distinct: IdArray
     counts: IdArray
     callers: npt.NDArray[np.uint32]
+    number_bits: float
+    number_cause: int
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -61,11 +64,18 @@ class CodedUnit:
 _NO_CALLERS = np.zeros(0, np.uint32)
 
 
-def coded_unit(ids: IdArray, marks: IdArray, callers: npt.NDArray[np.uint32] = _NO_CALLERS) -> CodedUnit:
+def coded_unit(
+    ids: IdArray,
+    marks: IdArray,
+    callers: npt.NDArray[np.uint32] = _NO_CALLERS,
+    *,
+    number_bits: float = 0.0,
+    number_cause: int = -1,
+) -> CodedUnit:
     """Tallies a sequence of ids. `marks` is scratch: zeros, longer than the highest id, zeros again after."""
     distinct, counts = np.empty(len(ids), np.int32), np.empty(len(ids), np.int32)
     size = tally(ids, marks, distinct, counts)
-    return CodedUnit(ids, distinct[:size], counts[:size], callers)
+    return CodedUnit(ids, distinct[:size], counts[:size], callers, number_bits, number_cause)
 
 
 @dataclass(frozen=True, slots=True)

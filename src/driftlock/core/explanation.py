@@ -15,6 +15,7 @@ from typing import Any
 
 from driftlock.core.coder import BIT_GRID, CodedUnit
 from driftlock.core.coder_calls import ELSEWHERE, NOBODY
+from driftlock.core.coder_numbers import Strange
 from driftlock.core.coder_tokens import CodedLine, TokenCoder
 from driftlock.core.edetector import UNUSUAL_P, Drift
 from driftlock.core.log_baseline import Baseline
@@ -29,6 +30,12 @@ SENTENCE_LINE_CHARS_MAX = 160
 USUAL_BITS_TOLD_MIN = 0.05
 """Below, what is usual would read 0.0, and how often it goes into the score would tell nothing."""
 GONE_SHARE = 0.5
+SIZES = (
+    "none", "zero", "below .001", ".001 to .01", ".01 to .1", ".1 to 1", "1 to 9", "10 to 99", "100 to 999",
+    "1,000 to 9,999", "10,000 to 99,999", "100,000 to 999,999", "1 to 10 million", "10 to 100 million",
+    "100 million to 1 billion", "1 billion or more",
+)  # fmt: skip
+"""What the buckets of `coder_numbers` are called; a sign is left out."""
 _WHENCE = {NOBODY: "root", ELSEWHERE: "elsewhere"}
 _CALLED = {NOBODY: "called by nobody", ELSEWHERE: "called by what is not in its trace here"}
 _FINE_GRID = 4 * BIT_GRID  # halved parts and their shares lie on it
@@ -81,6 +88,7 @@ class Explainer:
             "parts": _parts(blocks),
             "text_model": self._text_model(counts),
             **self._call(blocks),
+            **self._number(blocks),
             "templates_new": self._new(counts),
             "templates_gone": self._gone(counts),
             "templates_shifted": self._shifted(blocks),
@@ -167,7 +175,9 @@ class Explainer:
 
     def _why(self, block: Explained) -> str:
         presence, count, call = block.assessment.presence, block.assessment.count, block.assessment.call
-        units = self._model.presence.units
+        units, number = self._model.presence.units, block.assessment.number
+        if number.bits > max(presence.bits, count.bits, call.bits):
+            return self._why_number(Strange.of(block.assessment.number_cause))
         if call.bits > max(presence.bits, count.bits):
             return self._why_called(block)
         if count.bits > presence.bits:
@@ -204,6 +214,28 @@ class Explainer:
         }
         return {"call": found}
 
+    def _why_number(self, strange: Strange) -> str:
+        which = f"the {_ordinal(strange.place + 1)} number" if strange.place else "the first number"
+        found, usual = SIZES[strange.bucket], SIZES[strange.usual]
+        often = " as never before" if strange.unseen else ""
+        return f"{which} in “{self._short(strange.template)}” is {found}{often}, where {usual} is usual"
+
+    def _number(self, blocks: Sequence[Explained]) -> dict[str, Any]:
+        """The most surprising number as `number`, where there is one."""
+        made = max((block.assessment for block in blocks), key=lambda each: each.number.bits)
+        if not made.number.bits:
+            return {}
+        strange = Strange.of(made.number_cause)
+        found = {
+            "line": self._text(strange.template),
+            "place": strange.place + 1,
+            "size": SIZES[strange.bucket],
+            "usual_size": SIZES[strange.usual],
+            "seen_before": not strange.unseen,
+            "bits": made.number.bits,
+        }
+        return {"number": found}
+
     def _calls_before(self, block: Explained) -> tuple[int, int]:
         made = block.assessment
         return self._model.calls.counts(int(self._templates.operations[made.call.template]), made.caller)
@@ -220,6 +252,10 @@ class Explainer:
 
     def _short(self, template: int) -> str:
         return _cut(self._text(template))
+
+
+def _ordinal(number: int) -> str:
+    return f"{number}{ {1: 'st', 2: 'nd', 3: 'rd'}.get(number, 'th') }"
 
 
 def _cut(text: str) -> str:
@@ -265,7 +301,7 @@ def _bits_by_template(blocks: Sequence[Explained]) -> tuple[dict[int, float], di
             lines[made.presence.template] += made.presence.bits
         else:
             whole["a usual line is missing"] += made.presence.bits
-        for part in (made.count, made.call):
+        for part in (made.count, made.call, made.number):
             if part.template >= 0:
                 lines[part.template] += part.bits
     return lines, whole
@@ -290,6 +326,7 @@ def _parts(blocks: Sequence[Explained]) -> dict[str, float]:
         "count": sum(a.count.bits for a in made),
         "set": sum(a.set_bits for a in made),
         "call": sum(a.call.bits for a in made),
+        "number": sum(a.number.bits for a in made),
     }
 
 

@@ -15,10 +15,11 @@ from typing import Any
 import numpy as np
 
 from driftlock.core.coder_calls import Callers
+from driftlock.core.coder_numbers import NumberBits
 from driftlock.core.packing import compress, decompress, pack, unpack
 from driftlock.core.templates import IdArray
 
-FORMAT = 3
+FORMAT = 4
 REFERENCES = 8
 
 
@@ -26,7 +27,8 @@ REFERENCES = 8
 class Baseline:
     """Units as sequences of ids into `templates` (hash and line); `kept` tells which the trimming left.
 
-    `callers` has, where events tell them, who called each event of each unit (`coder_calls`).
+    `callers` has, where events tell them, who called each event of each unit (`coder_calls`), `numbers` the
+    strangest number of each unit when it came (`coder_numbers`).
     """
 
     templates: Sequence[tuple[int, bytes]]
@@ -35,6 +37,7 @@ class Baseline:
     first: int
     last: int
     about: Mapping[str, Any]
+    numbers: NumberBits
     callers: Sequence[Callers] = ()
 
     def encode(self) -> bytes:
@@ -49,6 +52,8 @@ class Baseline:
                 "sizes": np.array([len(unit) for unit in self.units], "<u4").tobytes(),
                 "units": np.concatenate(self.units).astype("<u2").tobytes(),
                 "kept": list(self.kept),
+                "number_bits": self.numbers.bits.astype("<f4").tobytes(),
+                "number_causes": self.numbers.causes.astype("<i4").tobytes(),
                 "callers": b"".join(each.astype("<u4").tobytes() for each in self.callers),
             }
         )
@@ -62,7 +67,10 @@ class Baseline:
         templates = [(key, text) for key, text in raw["templates"]]
         told = np.frombuffer(raw["callers"], "<u4").astype(np.uint32)
         callers = np.split(told, ends[:-1]) if len(told) else ()
-        return cls(templates, units, raw["kept"], raw["first"], raw["last"], raw["about"], callers)
+        bits = np.frombuffer(raw["number_bits"], "<f4").astype(np.float32)
+        numbers = NumberBits(bits, np.frombuffer(raw["number_causes"], "<i4").astype(np.int32))
+        place = (raw["first"], raw["last"], raw["about"])
+        return cls(templates, units, raw["kept"], *place, numbers, callers)
 
     def text(self, unit: int) -> bytes:
         """The canonical lines of a unit."""

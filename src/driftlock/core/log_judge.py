@@ -257,7 +257,13 @@ class Judge:
 
 
 def cause_of(assessment: Assessment) -> Cause:
-    """What a unit's surprise is put down to: a template's presence, how often it occurs, or who called it."""
-    causes = (("presence", assessment.presence), ("count", assessment.count), ("call", assessment.call))
+    """What a unit's surprise is put down to: a template's presence, how often it occurs, who called it, or
+    the size of a number in it."""
+    causes = (
+        ("presence", assessment.presence),
+        ("count", assessment.count),
+        ("call", assessment.call),
+        ("number", assessment.number),
+    )
     kind, part = max(causes, key=lambda cause: cause[1].bits)  # the first of equals
     return kind, part.template

@@ -23,6 +23,7 @@ from driftlock.core.coder import CodedUnit, Coder, Part
 from driftlock.core.coder_calls import UNKNOWN, CallCoder, Callers
 from driftlock.core.coder_context import ContextCoder
 from driftlock.core.coder_count import CountCoder
+from driftlock.core.coder_numbers import NO_CAUSE, NumberCoder, Strange, follow_levels, number_bits
 from driftlock.core.coder_presence import PresenceCoder
 from driftlock.core.coder_set import SetCoder
 from driftlock.core.counters import CounterTable
@@ -51,8 +52,9 @@ TRIM_ROUNDS = 2
 class Assessment:
     """A unit's score before it is learned, in bits, and what it is made of.
 
-    `score` is exactly presence.bits + order_shares.sum() + count.bits + set_bits + call.bits, counts and sets
-    weighted already. `caller` is that of the call (`coder_calls`). `order_shares` has one entry a symbol: the
+    `score` is exactly presence.bits + order_shares.sum() + count.bits + set_bits + call.bits + number.bits,
+    counts and sets weighted already. `caller` is that of the call (`coder_calls`), `number_cause` what is
+    strange of the number (`coder_numbers`). `order_shares` has one entry a symbol: the
     unit's events and, for sessions, its end. `order_notes` are what the context coder is to know of the unit,
     and `end_bits` what the last symbol costs alone; empty and 0 once it is learned.
     """
@@ -64,6 +66,8 @@ class Assessment:
     set_bits: float
     call: Part
     caller: int
+    number: Part
+    number_cause: int
     order_shares: npt.NDArray[np.float64]
     order_notes: npt.NDArray[np.float64]
     end_bits: float = 0.0
@@ -79,6 +83,7 @@ class LogModel:
         self._order = ContextCoder(templates, ends=ends)
         self._set = SetCoder(templates)
         self.calls = CallCoder(templates, active=calls)
+        self.numbers = NumberCoder(templates)
         self._teacher_scores = Calibration(GATE_SCORES, exact=True)
         self._templates = templates
 
@@ -92,7 +97,8 @@ class LogModel:
 
     def versions(self) -> dict[str, int]:
         """The version of each coder."""
-        return {coder.name: coder.version for coder in self._coders}
+        versions = {coder.name: coder.version for coder in self._coders}
+        return {**versions, self.numbers.name: self.numbers.version}
 
     def assess(self, unit: CodedUnit) -> Assessment:
         """Scores a unit against what was learned before it."""
@@ -103,14 +109,17 @@ class LogModel:
         set_bits = SET_WEIGHT * self._set.code(unit).bits
         call_bits, event = self.calls.code_event(unit)
         call = Part(call_bits, int(unit.ids[event]) if event >= 0 else -1)
+        number = number_part(number_bits(self.numbers.levels, unit.number_bits), unit.number_cause)
         return Assessment(
-            score=presence.bits + order.bits + weighted.bits + set_bits + call.bits,
+            score=presence.bits + order.bits + weighted.bits + set_bits + call.bits + number.bits,
             surprise_bits=order.total_bits,
             presence=presence,
             count=weighted,
             set_bits=set_bits,
             call=call,
             caller=int(unit.callers[event]) if event >= 0 else UNKNOWN,
+            number=number,
+            number_cause=unit.number_cause,
             order_shares=order.shares,
             order_notes=order.notes,
             end_bits=order.end_bits,
@@ -141,6 +150,7 @@ class LogModel:
             units.known,
             units.taught,
             callers,
+            units.numbers,
             hours,
             first,
             Learned(
@@ -155,6 +165,7 @@ class LogModel:
                 _table(self._set.table),
                 self._templates.operations,
                 _table(self.calls.table),
+                self.numbers.levels,
             ),
             Ranked(
                 self._teacher_scores.scores,
@@ -209,6 +220,7 @@ class LogModel:
         suspicion = self._teacher_scores.p_value(assessment.presence.bits)
         self._teacher_scores.add(assessment.presence.bits)
         self.presence.learn(unit)
+        follow_levels(self.numbers.levels, unit.number_bits)
         if suspicion > GATE_P:
             self._teach(unit, assessment.order_notes)
         return suspicion > GATE_P
@@ -222,6 +234,7 @@ class LogModel:
         """Learns a baseline, trimmed; returns leave-one-out assessments of all units, and which were kept."""
         for unit in units:
             self.presence.learn(unit)
+            follow_levels(self.numbers.levels, unit.number_bits)
         kept = [True] * len(units)
         for _ in range(TRIM_ROUNDS):
             kept = self._trim(units, kept)
@@ -263,11 +276,13 @@ class LogModel:
         """Drops what was learned of evicted templates."""
         for coder in self._coders:
             coder.forget(templates)
+        self.numbers.forget(templates)
 
     def state(self) -> dict[str, Any]:
         """What `load` restores exactly."""
         return {
             "coders": {coder.name: coder.state() for coder in self._coders},
+            "numbers": self.numbers.state(),
             "teacher_scores": self._teacher_scores.state(),
         }
 
@@ -275,6 +290,7 @@ class LogModel:
         """Takes over a state made by `state`."""
         for coder in self._coders:
             coder.load(state["coders"][coder.name])
+        self.numbers.load(state["numbers"])
         self._teacher_scores.load(state["teacher_scores"])
 
     @property
@@ -285,7 +301,8 @@ class LogModel:
     @property
     def nbytes(self) -> int:
         """Bytes held."""
-        return sum(coder.nbytes for coder in self._coders) + self._teacher_scores.nbytes
+        coders = sum(coder.nbytes for coder in self._coders)
+        return coders + self.numbers.nbytes + self._teacher_scores.nbytes
 
 
 def _leave_one_out(
@@ -303,6 +320,11 @@ def _leave_one_out(
         for coder in coders if inside else ():
             coder.learn(unit)
     return scores
+
+
+def number_part(bits: float, cause: int) -> Part:
+    """A unit's part for its strangest number, and the template that has it."""
+    return Part(bits, Strange.of(cause).template if cause != NO_CAUSE else -1)
 
 
 def _table(table: CounterTable) -> Table:

@@ -21,6 +21,7 @@ from driftlock.core import (
     coder_calls,
     coder_context,
     coder_count,
+    coder_numbers,
     coder_presence,
     coder_set,
     counters,
@@ -44,6 +45,7 @@ from driftlock.core.coder_context import (
     step_bits,
 )
 from driftlock.core.coder_count import count_bits, learn_counts
+from driftlock.core.coder_numbers import Levels, NumberBits, follow_levels, number_bits
 from driftlock.core.coder_presence import learn_presence, presence_bits
 from driftlock.core.coder_set import learn_set, set_bits
 from driftlock.core.counters import SWEPT_PER_SLOT, sweep
@@ -60,8 +62,8 @@ TEACHER, SCORES = 11, 14  # of each ring: scores held, where the next goes, scor
 TALLIES = 17
 
 # the columns of `Found.bits`
-SCORE, SURPRISE, PRESENCE, COUNT, SET, CALL, WINDOW = 0, 1, 2, 3, 4, 5, 6
-BITS = 7
+SCORE, SURPRISE, PRESENCE, COUNT, SET, CALL, NUMBER, WINDOW = 0, 1, 2, 3, 4, 5, 6, 7
+BITS = 8
 
 # why the kernel stopped
 FINISHED, NEEDS_ROOM, REACHES_THRESHOLD = 0, 1, 2
@@ -95,6 +97,7 @@ class Learned(NamedTuple):
     sets: Table
     operations: Callers
     calls: Table
+    levels: Levels
 
 
 class Ranked(NamedTuple):
@@ -259,6 +262,7 @@ def _unit_loop(sources: int) -> Any:
         known: Ids,
         taught: npt.NDArray[np.bool_],
         callers: Callers,
+        numbers: NumberBits,
         hours: Ints,
         first: int,
         learned: Learned,
@@ -271,10 +275,10 @@ def _unit_loop(sources: int) -> Any:
 
         Unit i is `ids[bounds[i]:bounds[i + 1]]`; its first `known[i]` events were learned before, by the
         students too if `taught[i]`, and are taken back first. `callers` are as `find_callers` gives them,
-        without columns where no event tells them. It ended in hour `hours[i]`. `before` has the
-        scores of the blocks that share a window with the first unit, oldest first. Rows of `found` are filled
-        up to the unit at which it stops, included if that reaches the threshold: it is then assessed and
-        taken back, not learned.
+        without columns where no event tells them; `numbers` are the units'. It ended in hour `hours[i]`.
+        `before` has the scores of the blocks that share a window with the first unit, oldest first. Rows of
+        `found` are filled up to the unit at which it stops, included if that reaches the threshold: it is
+        then assessed and taken back, not learned.
         """
         assert sources >= 0  # closed over, so that the cache knows which sources made the kernel
         distinct, counts, symbols = found.distinct, found.counts, found.symbols
@@ -334,7 +338,8 @@ def _unit_loop(sources: int) -> Any:
                 call, at_event = call_bits(
                     calls.keys, calls.counts, unit, called, learned.operations, found.events[:pairs]
                 )
-            score = presence + mean + step + count + novel + call
+            number = number_bits(learned.levels, numbers.bits[i])
+            score = presence + mean + step + count + novel + call + number
             window = score
             for back in range(1, len(before) + 1):
                 at = i - back
@@ -351,7 +356,8 @@ def _unit_loop(sources: int) -> Any:
                 reached = count_at_least(ranked.calibration, size, near)
             row = found.bits[i]
             row[SCORE], row[SURPRISE], row[PRESENCE] = score, total, presence
-            row[COUNT], row[SET], row[CALL], row[WINDOW] = count, novel, call, window
+            row[COUNT], row[SET], row[CALL] = count, novel, call
+            row[NUMBER], row[WINDOW] = number, window
             found.templates[i, 0], found.templates[i, 1] = presence_template, count_template
             found.templates[i, 2] = unit[at_event] if at_event >= 0 else -1
             found.caller[i] = called[at_event] if at_event >= 0 else UNKNOWN
@@ -363,6 +369,7 @@ def _unit_loop(sources: int) -> Any:
             _ring_add(ranked.teacher, tallies, TEACHER, presence)
             learn_presence(held, learned.df, 1)
             tallies[PRESENCE_UNITS] += 1
+            follow_levels(learned.levels, numbers.bits[i])
             if suspicion > GATE_P:
                 found.taught[i] = True
                 follow_gains(learned.order_gains, found.notes)
@@ -384,6 +391,7 @@ run_units = _unit_loop(
         coder_calls,
         coder_context,
         coder_count,
+        coder_numbers,
         coder_presence,
         coder_set,
         counters,

@@ -19,6 +19,7 @@ import numpy.typing as npt
 from driftlock.core.calibration_hours import hours_of
 from driftlock.core.coder import coded_unit
 from driftlock.core.coder_calls import NO_CALLS, UNTOLD, Callers, Calls, find_callers
+from driftlock.core.coder_numbers import NumberBits, Numbers, Strange
 from driftlock.core.decision import Cause
 from driftlock.core.edetector import Drift
 from driftlock.core.episode import Episode
@@ -37,7 +38,7 @@ from driftlock.core.verdict import Verdict, WarmUp
 
 __all__ = ["LogSettings", "LogStream"]
 
-SNAPSHOT_FORMAT = 7
+SNAPSHOT_FORMAT = 8
 END_BITS_MAX = 0.15
 """A session whose end costs no more ended where nine in ten with the same last lines do."""
 Hashes = npt.NDArray[np.uint64]
@@ -93,6 +94,7 @@ class LogStream:
         sessions: Sequence[bytes] | None = None,
         calls: Calls | None = None,
         heads: Int64s | None = None,
+        numbers: Numbers | None = None,
         now_ns: int,
     ) -> list[Verdict]:
         """Takes events in order; returns the verdicts on the units that are complete now.
@@ -101,8 +103,9 @@ class LogStream:
         if unknown) and its position (increasing). In session mode `sessions` has its key; events with an
         empty key belong to no unit and are counted. With the setting `calls`, `calls` are their spans and
         parents, and `heads` how many bytes of each line name its operation; without, they do not say.
-        `now_ns` is the stream's clock.
+        `numbers` are the magnitudes of each line's numbers (`coder_numbers`). `now_ns` is the stream's clock.
         """
+        numbers = np.zeros(len(templates), np.uint32) if numbers is None else numbers
         if not self._settings.calls:
             calls, heads = NO_CALLS, None
         elif calls is None:
@@ -121,14 +124,14 @@ class LogStream:
             )
             self._forget(evicted)
             part = slice(row, row + len(ids))
+            strange = self._model.numbers.take(ids, numbers[part])
             if sessions is None or self._settings.mode == "block":
-                blocks = self._blocks.add(ids, positions[part], times_ns[part])
+                blocks = self._blocks.add(ids, strange, positions[part], times_ns[part])
                 verdicts += self._take(blocks, now_ns)
             else:
-                keys = sessions[part]
-                places, texts = (positions[part], times_ns[part]), self._templates.texts_when_new
+                events, texts = (ids, sessions[part], positions[part], times_ns[part]), self._bytes_when_new
                 for units in self._sessions.add(
-                    ids, keys, *places, now_ns=now_ns, calls=calls[part], texts=texts
+                    *events, numbers=strange, now_ns=now_ns, calls=calls[part], texts=texts
                 ):
                     verdicts += self._take(units, now_ns)
             row += len(ids)
@@ -151,6 +154,7 @@ class LogStream:
         starts: Int64s,
         ends: Int64s,
         *,
+        numbers: Numbers | None = None,
         now_ns: int | None = None,
     ) -> list[Verdict]:
         """Takes units that the caller has assembled from whole input; returns the verdicts on them.
@@ -158,10 +162,12 @@ class LogStream:
         Rows are the units' events as in `add`, one unit after the other. Unless `now_ns` is given, the clock
         at each unit is that of its last event or of an earlier one, whichever is later.
         """
+        numbers = np.zeros(len(templates), np.uint32) if numbers is None else numbers
         clocks = units.clocks if now_ns is None else np.full(len(units.keys), now_ns)
         verdicts: list[Verdict] = []
         row = judged = 0
         begun = np.zeros(0, np.int32)  # the ids of a unit whose other events wait for room
+        told = NumberBits.none(0)
         while row < len(templates):
             part = slice(row, None)
             pinned = None if self._baseline is None else (lambda held=begun: held)
@@ -169,13 +175,15 @@ class LogStream:
                 templates[part], buffer, starts[part], ends[part], pinned=pinned
             )
             self._forget(evicted)
+            told = told.then(self._model.numbers.take(ids, numbers[row : row + len(ids)]))
             row += len(ids)
             upto = int(np.searchsorted(units.bounds, row, side="right")) - 1
             held = np.concatenate([begun, ids])
             whole = int(units.bounds[upto] - units.bounds[judged])
             if upto > judged:
-                verdicts += self._take(units.of(judged, upto, held[:whole]), clocks[judged:upto])
-            begun, judged = held[whole:], upto
+                complete = units.of(judged, upto, held[:whole], told)
+                verdicts += self._take(complete, clocks[judged:upto])
+            begun, told, judged = held[whole:], told.part(slice(whole, None)), upto
         return verdicts
 
     @property
@@ -292,6 +300,11 @@ class LogStream:
         parts = self._judge.growing_bytes + self._model.table_bytes
         self._sessions.leave_room(parts + (len(self._baseline.compressed) if self._baseline else 0))
 
+    @property
+    def _bytes_when_new(self) -> npt.NDArray[np.uint16]:
+        texts = self._templates.texts_when_new
+        return texts + self._model.numbers.bytes_when_new(len(texts))
+
     def _callers(self, units: Units) -> Callers:
         """Who called each event: in its whole unit, and among those that were known before."""
         if not self._settings.calls:
@@ -313,7 +326,7 @@ class LogStream:
         if before:
             earlier = coded_unit(units.ids[own][:before], self._marks, callers[1, own][:before])
             self._model.unlearn(earlier, taught=bool(units.taught[row]))
-        coded = coded_unit(units.ids[own], self._marks, callers[0, own])
+        coded = coded_unit(units.ids[own], self._marks, callers[0, own], **_number_of(units, row))
         assessment = self._model.assess(coded)
         verdict = self._judge.judge(units, row, coded, assessment, now_ns, ref=self.baseline_ref)
         judged.taught[row] = self._model.learn(coded, assessment)
@@ -334,8 +347,8 @@ class LogStream:
         warming, self._warming = self._warming.whole(), Waiting()
         callers = self._callers(warming)[0]
         units = [
-            coded_unit(warming.ids[low:high], self._marks, callers[low:high])
-            for low, high in pairwise(warming.bounds.tolist())
+            coded_unit(warming.ids[low:high], self._marks, callers[low:high], **_number_of(warming, row))
+            for row, (low, high) in enumerate(pairwise(warming.bounds.tolist()))
         ]
         assessments, kept = self._model.learn_baseline(units)
         # ids are given in order of appearance: higher ones belong to events that came in the same call
@@ -349,6 +362,7 @@ class LogStream:
                 int(warming.first[0]),
                 int(warming.last[-1]),
                 {"shape": self._settings.shape, "coders": self._model.versions()},
+                warming.numbers,
                 [unit.callers for unit in units],
             )
         )
@@ -357,11 +371,13 @@ class LogStream:
         self._sessions.settle(warming, np.array(kept), none, none)
 
     def _is_unseen(self, cause: Cause, made: Assessment) -> bool:
-        """Whether a cause is a line, or a call of an operation by another, that was never learned."""
+        """Whether a cause is a line, a call of an operation by another, or a magnitude never learned."""
         kind, template = cause
         if kind == "call":
             operation = int(self._templates.operations[template])
             return self._model.calls.counts(operation, made.caller)[0] == 0
+        if kind == "number":
+            return Strange.of(made.number_cause).unseen
         return bool(kind == "presence" and self._model.presence.df[template] == 0)
 
     def _told(self, facts: Significance, high: float, seed: str, drift: Drift | None) -> dict[str, Any]:
@@ -418,3 +434,8 @@ class LogStream:
             self._warming.add(Units.of_state(state["warming"]))
         self._baseline = StoredBaseline(*state["baseline"]) if state["baseline"] else None
         self._leave_room()
+
+
+def _number_of(units: Units, row: int) -> dict[str, Any]:
+    """The strangest number of a unit, as `coded_unit` takes it."""
+    return {"number_bits": float(units.numbers.bits[row]), "number_cause": int(units.numbers.causes[row])}

@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from driftlock.core.coder_calls import NO_CALLS, Calls
+from driftlock.core.coder_numbers import NumberBits
 from driftlock.core.packing import pack_array, unpack_array
 from driftlock.core.templates import IdArray
 
@@ -22,6 +23,7 @@ PARTS_MAX = 32
 
 Int64s = npt.NDArray[np.int64]
 Flags = npt.NDArray[np.bool_]
+Float32s = npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +34,7 @@ class Units:
     events do not tell them (`coder_calls`). A session that went on after it was judged comes again, whole:
     its first `known[i]` events were learned before (by the students too if `taught[i]`), and `alarmed[i]`
     says whether it alarmed then. `slots` is where the session store keeps it, -1 for what is not kept.
+    `number_bits` and `number_causes` tell of its strangest number.
     """
 
     keys: Sequence[str]
@@ -46,6 +49,8 @@ class Units:
     taught: Flags
     alarmed: Flags
     slots: IdArray
+    number_bits: Float32s
+    number_causes: IdArray
 
     @classmethod
     def new(
@@ -54,14 +59,21 @@ class Units:
         ids: IdArray,
         bounds: Int64s,
         span: tuple[Int64s, Int64s, Int64s, Int64s],
+        numbers: NumberBits,
     ) -> Units:
         """Units that were never judged; `span` is first, last, first_time_ns, last_time_ns."""
         none = np.zeros(len(keys), np.bool_)
         kept = np.full(len(keys), -1, np.int32)
-        return cls(keys, ids, NO_CALLS, bounds, *span, np.zeros(len(keys), np.int32), none, none, kept)
+        known = np.zeros(len(keys), np.int32)
+        return cls(keys, ids, NO_CALLS, bounds, *span, known, none, none, kept, *numbers)
 
     def __len__(self) -> int:
         return len(self.keys)
+
+    @property
+    def numbers(self) -> NumberBits:
+        """The strangest number of each unit."""
+        return NumberBits(self.number_bits, self.number_causes)
 
     def ids_of(self, unit: int) -> IdArray:
         """The template ids of one unit."""
@@ -92,6 +104,7 @@ class Units:
             self.taught,
             self.alarmed,
             self.slots,
+            *self.numbers,
         )
 
     def state(self) -> list[Any]:
@@ -129,11 +142,11 @@ class Assembled:
         """The stream's clock at each unit."""
         return np.maximum.accumulate(self.last_time_ns)
 
-    def of(self, low: int, high: int, ids: IdArray) -> Units:
-        """The units from `low` to `high`, with the ids of all their events."""
-        rows = slice(low, high)
+    def of(self, low: int, high: int, ids: IdArray, numbers: NumberBits) -> Units:
+        """The units from `low` to `high`, with the ids and the strangest numbers of all their events."""
+        rows, bounds = slice(low, high), self.bounds[low : high + 1] - self.bounds[low]
         span = (self.first[rows], self.last[rows], self.first_time_ns[rows], self.last_time_ns[rows])
-        return Units.new(self.keys[rows], ids, self.bounds[low : high + 1] - self.bounds[low], span)
+        return Units.new(self.keys[rows], ids, bounds, span, numbers.of_units(bounds))
 
 
 def joined(parts: Sequence[Units]) -> Units:
@@ -199,6 +212,7 @@ class BlockAssembler:
     def __init__(self, hop: int) -> None:
         self._hop = hop
         self._ids = np.zeros(0, np.int32)
+        self._numbers = NumberBits.none(0)
         self._number = 0
         self._first = self._first_time = 0
 
@@ -207,14 +221,14 @@ class BlockAssembler:
         """The ids in the unfinished block."""
         return self._ids
 
-    def add(self, ids: IdArray, positions: Int64s, times: Int64s) -> Units | None:
-        """Takes events; returns the blocks that they complete, if any."""
+    def add(self, ids: IdArray, numbers: NumberBits, positions: Int64s, times: Int64s) -> Units | None:
+        """Takes events, each with its strangest number; returns the blocks that they complete, if any."""
         waiting = len(self._ids)
         whole = (waiting + len(ids)) // self._hop
         if not waiting and len(ids):
             self._first, self._first_time = int(positions[0]), int(times[0])
         if not whole:
-            self._ids = np.concatenate([self._ids, ids])
+            self._ids, self._numbers = np.concatenate([self._ids, ids]), self._numbers.then(numbers)
             return None
         ends = np.arange(1, whole + 1) * self._hop - waiting  # in the rows of this call
         starts = ends[:-1]
@@ -225,28 +239,32 @@ class BlockAssembler:
             times[ends - 1],
         )
         keys = [f"block {number}" for number in range(self._number, self._number + whole)]
-        blocks = np.concatenate([self._ids, ids[: ends[-1]]])
+        blocks, bounds = np.concatenate([self._ids, ids[: ends[-1]]]), np.arange(whole + 1) * self._hop
+        strangest = self._numbers.then(numbers.part(slice(0, ends[-1]))).of_units(bounds)
         self._number += whole
         self._ids = ids[ends[-1] :].copy()
+        self._numbers = NumberBits.none(0).then(numbers.part(slice(ends[-1], None)))  # no view of the call's
         rest = ends[-1] < len(ids)
         self._first = int(positions[ends[-1]]) if rest else 0
         self._first_time = int(times[ends[-1]]) if rest else 0
-        return Units.new(keys, blocks, np.arange(whole + 1, dtype=np.int64) * self._hop, span)
+        return Units.new(keys, blocks, bounds, span, strangest)
 
     def flush(self) -> None:
         """Ends the input: an unfinished block is no unit, as it is not like the others."""
-        self._ids = self._ids[:0]
+        self._ids, self._numbers = self._ids[:0], NumberBits.none(0)
 
     def state(self) -> list[Any]:
         """What `load` restores exactly."""
-        return [pack_array(self._ids), [self._number, self._first, self._first_time]]
+        arrays = [pack_array(self._ids), *map(pack_array, self._numbers)]
+        return [arrays, [self._number, self._first, self._first_time]]
 
     def load(self, state: list[Any]) -> None:
         """Takes over a state made by `state`."""
-        self._ids = unpack_array(state[0])
+        self._ids, *numbers = map(unpack_array, state[0])
+        self._numbers = NumberBits(*numbers)
         self._number, self._first, self._first_time = state[1]
 
     @property
     def nbytes(self) -> int:
         """Bytes held."""
-        return self._ids.nbytes + 100
+        return 3 * self._ids.nbytes + 100

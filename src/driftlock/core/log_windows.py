@@ -14,8 +14,8 @@ import numpy as np
 
 from driftlock.core.coder import CodedUnit, Part, coded_unit
 from driftlock.core.explanation import Explained
-from driftlock.core.log_model import Assessment
-from driftlock.core.log_run import CALL, COUNT, PRESENCE, SCORE, SET, SURPRISE, Found
+from driftlock.core.log_model import Assessment, number_part
+from driftlock.core.log_run import CALL, COUNT, NUMBER, PRESENCE, SCORE, SET, SURPRISE, Found
 from driftlock.core.log_units import Units
 from driftlock.core.packing import pack_array, unpack_array
 from driftlock.core.templates import IdArray
@@ -185,21 +185,22 @@ def _kept(units: Units, row: int, found: Found, *, signs_more: int) -> Kept:
     begin = int(units.bounds[row]) + row
     shares = found.shares[begin : begin + int(units.bounds[row + 1] - units.bounds[row]) + signs_more].copy()
     presence, count, call = map(Part, (bits[PRESENCE], bits[COUNT], bits[CALL]), templates)
-    called = (call, int(found.caller[row]))
-    made = Assessment(bits[SCORE], bits[SURPRISE], presence, count, bits[SET], *called, shares, _NO_NOTES)
+    cause = int(units.numbers.causes[row])
+    told = (call, int(found.caller[row]), number_part(bits[NUMBER], cause), cause)
+    made = Assessment(bits[SCORE], bits[SURPRISE], presence, count, bits[SET], *told, shares, _NO_NOTES)
     return Kept(units.ids_of(row).copy(), made)
 
 
 def _kept_state(block: Kept) -> list[Any]:
     made = block.assessment
-    parts = [[part.bits, part.template] for part in (made.presence, made.count, made.call)]
-    shares = pack_array(made.order_shares)
-    return [pack_array(block.ids), made.score, made.surprise_bits, made.set_bits, parts, made.caller, shares]
+    parts = [[part.bits, part.template] for part in (made.presence, made.count, made.call, made.number)]
+    causes, shares = [made.caller, made.number_cause], pack_array(made.order_shares)
+    return [pack_array(block.ids), made.score, made.surprise_bits, made.set_bits, parts, causes, shares]
 
 
 def _kept_of(raw: list[Any]) -> Kept:
-    ids, score, surprise_bits, set_bits, parts, caller, shares = raw
-    presence, count, call = (Part(*part) for part in parts)
-    notes = (unpack_array(shares), _NO_NOTES)
-    made = Assessment(score, surprise_bits, presence, count, set_bits, call, caller, *notes)
+    ids, score, surprise_bits, set_bits, parts, (caller, cause), shares = raw
+    presence, count, call, number = (Part(*part) for part in parts)
+    told = (call, caller, number, cause, unpack_array(shares), _NO_NOTES)
+    made = Assessment(score, surprise_bits, presence, count, set_bits, *told)
     return Kept(unpack_array(ids), made)

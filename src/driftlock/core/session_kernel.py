@@ -19,7 +19,7 @@ OPEN, PAUSED, OVER = 0, 1, 2
 LISTS = 3
 ALL_TAKEN, NEEDS_ROOM, NEEDS_GROWTH, FULL = 0, 1, 2, 3
 
-SLOT_BYTES = 70  # the columns, and three entries of the index
+SLOT_BYTES = 78  # the columns, and three entries of the index
 KEY_BYTES = 96  # of an open session: the object of a trace id, and the table that holds it
 
 Int64s = npt.NDArray[np.int64]
@@ -33,7 +33,8 @@ Texts = npt.NDArray[np.uint16]
 class Sessions(NamedTuple):
     """One row a slot, in small numbers: a stream's sessions are to fit into some hundred kilobytes.
 
-    `head` and `tail` are chunks, `before` and `after` neighbours in the slot's list.
+    `head` and `tail` are chunks, `before` and `after` neighbours in the slot's list, `bits` and `cause` those
+    of the strangest number (`coder_numbers`).
     """
 
     key: Hashes
@@ -51,14 +52,16 @@ class Sessions(NamedTuple):
     place: npt.NDArray[np.uint8]
     taught: npt.NDArray[np.bool_]
     alarmed: npt.NDArray[np.bool_]
+    bits: npt.NDArray[np.float32]
+    cause: Int32s
 
 
 class Links(NamedTuple):
     """`places`: slot + 1 by key hash, open addressing. `chunks` of ids, and in stores that keep calls of
     their spans and parents behind them; `following` has each chunk's next one.
     `ends`: oldest and newest of each list. `free`: the first free slot, the first free chunk, sessions in
-    each list, chunks in use, the highest template id ever taken, the most bytes of texts when one was new,
-    bytes of the stream's other parts."""
+    each list, chunks in use, the highest template id ever taken, the most bytes by template (`take_events`)
+    when one was new, bytes of the stream's other parts."""
 
     places: Int16s
     chunks: npt.NDArray[np.uint16]
@@ -80,10 +83,10 @@ TEXTS, OTHERS = 7, 8
 FREE = 9
 REST_BYTES = 112 * 1024
 """So much of a stream's state may be other things than sessions before these have less room."""
-SPARE_BYTES, CALLS_BYTES = 18 * 1024, 5 * 1024
+SPARE_BYTES, CALLS_BYTES = 20 * 1024, 5 * 1024
 """Arrays grow in steps, and hold so much more than is in use; those of calls are longer, and more."""
 ROWS_MAX = 256
-ROW_BYTES, TEXT_BYTES = 226, 40
+ROW_BYTES, TEXT_BYTES = 246, 40
 """A template's places in all arrays by id, which double up to 512 ids, and its text's object."""
 
 
@@ -110,7 +113,7 @@ def room(links: Links, limits: Limits) -> int:
     rows = ROW_BYTES * min(templates, ROWS_MAX) + TEXT_BYTES * max(templates - ROWS_MAX, 0)
     rest = rows + links.free[TEXTS] + links.free[OTHERS] + SPARE_BYTES
     rest += CALLS_BYTES if links.chunks.shape[1] > CHUNK_IDS else 0
-    return int(max(limits.bytes_max - max(rest - REST_BYTES, 0), limits.bytes_max // 8))
+    return int(max(limits.bytes_max - max(rest - REST_BYTES, 0), limits.bytes_max // 12))
 
 
 @numba.njit(cache=True)
@@ -207,6 +210,8 @@ def take_events(
     links: Links,
     start: int,
     ids: Int32s,
+    bits: npt.NDArray[np.float32],
+    causes: Int32s,
     calls: Calls,
     texts: Texts,
     keys: Hashes,
@@ -243,6 +248,7 @@ def take_events(
             s.key[slot], s.first[slot], s.first_time[slot] = keys[i], positions[i], times[i]
             s.head[slot], s.tail[slot], s.events[slot], s.known[slot] = -1, -1, 0, 0
             s.taught[slot], s.alarmed[slot] = False, False
+            s.bits[slot], s.cause[slot] = 0.0, -1
         else:
             unlink(s, links, slot)
         if opens:
@@ -250,6 +256,8 @@ def take_events(
             rows += 1
         link(s, links, slot, OPEN)
         _append(s, links, slot, ids[i], calls, i)
+        if bits[i] > s.bits[slot]:
+            s.bits[slot], s.cause[slot] = bits[i], causes[i]
         s.last[slot], s.last_time[slot], s.touched[slot] = positions[i], times[i], now_ns
         if s.events[slot] >= limits.events_max:
             return i + 1, FULL, rows

@@ -20,6 +20,7 @@ import numpy.typing as npt
 
 from driftlock.core import session_kernel as kernels
 from driftlock.core.coder_calls import NO_CALLS, Calls
+from driftlock.core.coder_numbers import NumberBits
 from driftlock.core.log_settings import SESSION_KEY_BYTES_MAX, LogSettings
 from driftlock.core.log_units import Units
 from driftlock.core.packing import pack_array, unpack_array
@@ -87,6 +88,7 @@ class SessionStore:
         positions: Int64s,
         times: Int64s,
         *,
+        numbers: NumberBits,
         now_ns: int,
         calls: Calls = NO_CALLS,
         texts: kernels.Texts,
@@ -95,7 +97,8 @@ class SessionStore:
 
         The caller judges what is yielded, and tells `settle`, before it asks for more. Events with an empty
         key belong to no session and are counted. `calls` has each event's span and parent, in stores that
-        keep calls (`coder_calls`). `texts` are, by template, the bytes of all texts when it was new.
+        keep calls (`coder_calls`), `numbers` its strangest number. `texts` are, by template, the bytes of all
+        texts, and of what else is kept by template, when it was new.
         """
         self._compact()
         hashes, halves = _hashes(keys), np.ascontiguousarray(calls).view(np.uint16)
@@ -108,6 +111,7 @@ class SessionStore:
                 self._links,
                 row,
                 ids,
+                *numbers,
                 halves,
                 texts,
                 hashes,
@@ -254,6 +258,8 @@ class SessionStore:
             s.taught[slots],
             s.alarmed[slots],
             slots,
+            s.bits[slots],
+            s.cause[slots],
         )
 
     def _drop(self, slot: int) -> None:
@@ -346,8 +352,10 @@ _STORED = (
     "known",
     "taught",
     "alarmed",
+    "bits",
+    "cause",
 )
-_KINDS = (np.uint64, *[np.int64] * 5, *[np.int16] * 6, np.uint8, np.bool_, np.bool_)
+_KINDS = (np.uint64, *[np.int64] * 5, *[np.int16] * 6, np.uint8, np.bool_, np.bool_, np.float32, np.int32)
 _NO_ROWS = kernels.Sessions(*(np.zeros(0, kind) for kind in _KINDS))
 _NO_PLACES = np.zeros(2, np.int16)
 

@@ -261,6 +261,7 @@ class PartitionEngine:
                 sessions=unit_keys(batch, entry.key, part) if of_sessions else None,
                 calls=batch.calls[part] if isinstance(batch, SpanBatch) else None,
                 heads=batch.heads[part] if isinstance(batch, SpanBatch) else None,
+                numbers=batch.canonical.numbers[part],
                 now_ns=second_of(self._now_ns),
             )
             for verdict in verdicts:

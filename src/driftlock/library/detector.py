@@ -172,7 +172,8 @@ class Detector:
         places, at = rows + first, times[rows]
         name = encoded(key).decode("utf-8", "replace")
         unit = Assembled([name], np.array([0, len(rows)]), places[:1], places[-1:], at[:1], at[-1:])
-        verdicts = self._stream.add_units(unit, *_columns(canonical, rows), now_ns=now_ns)
+        numbers = canonical.numbers[rows]
+        verdicts = self._stream.add_units(unit, *_columns(canonical, rows), numbers=numbers, now_ns=now_ns)
         return verdicts[0] if verdicts else None
 
     @alone
@@ -260,7 +261,7 @@ class Detector:
         rows = _filled(raw)
         first, self._lines = self._lines + 1, self._lines + len(raw)
         hashes, buffer, starts, ends = _columns(canonical, rows)
-        times, positions = times[rows], rows + first
+        times, positions, numbers = times[rows], rows + first, canonical.numbers[rows]
         clocks = self._clock.at(times)
         verdicts: list[Verdict] = []
         for low, high in _runs(clocks):
@@ -273,6 +274,7 @@ class Detector:
                 times[part],
                 positions[part],
                 sessions=None if keys is None else [keys[row] for row in rows[part].tolist()],
+                numbers=numbers[part],
                 now_ns=int(clocks[low]),
             )
         return verdicts

@@ -161,12 +161,13 @@ class RowOutlierDetector(_Conformal):
 class UnitOutlierDetector(_Conformal):
     """Outliers among units of log lines: sessions, traces, jobs, documents, each a text or a list of lines.
 
-    Scores as the server does (presence, order, count and set of line templates), against a model that stays
-    as it was fitted. Parameters and attributes are those of `RowOutlierDetector`, without references.
+    Scores as the server does (presence, order, count and set of line templates, sizes of numbers), against a
+    model that stays as it was fitted. Parameters and attributes are those of `RowOutlierDetector`, without
+    references.
 
     >>> jobs = [[f"job {n} accepted", f"step {n % 7} done", "closed"] for n in range(200)]
     >>> model = UnitOutlierDetector(alpha=0.05).fit(jobs)
-    >>> model.predict([jobs[0], ["job 201 accepted", "worker lost"]])
+    >>> model.predict([jobs[150], ["job 201 accepted", "worker lost"]])
     array([ 1, -1])
     """
 

@@ -9,11 +9,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-import numpy.typing as npt
 
 from driftlock.core.coder import CodedUnit, coded_unit
+from driftlock.core.coder_numbers import Numbers
 from driftlock.core.log_model import LogModel
-from driftlock.core.templates import TemplateTable
+from driftlock.core.templates import IdArray, TemplateTable
 from driftlock.library.inputs import LinesIn, lines_of
 from driftlock.signals.canonical import hash_lines
 from driftlock.signals.line_batch import joined
@@ -30,17 +30,20 @@ class UnitModel:
 
     def learn_baseline(self, units: Sequence[LinesIn]) -> None:
         """Learns units as a whole, trimmed of those that are the strangest among them."""
-        ids = [self._ids(unit, evicts=False)[0] for unit in units]
+        ids = [self._ids(unit, evicts=False) for unit in units]
         self._reserve()
-        self._model.learn_baseline([coded_unit(one, self._marks) for one in ids])
+        for one, numbers, _ in ids:
+            self._model.numbers.take(one, numbers)
+        # coded by what all of them were, as others will be: ids that grow are strange only to earlier ones
+        self._model.learn_baseline([self._unit(one, numbers, learns=False) for one, numbers, _ in ids])
 
     def learn(self, unit: LinesIn) -> None:
         """Learns one more unit, behind the gate of the model."""
-        ids, evicted = self._ids(unit, evicts=True)
+        ids, numbers, evicted = self._ids(unit, evicts=True)
         if evicted:
             self._model.forget(evicted)
         self._reserve()
-        coded = coded_unit(ids, self._marks)
+        coded = self._unit(ids, numbers, learns=True)
         self._model.learn(coded, self._model.assess(coded))
 
     def bits(self, unit: LinesIn) -> float:
@@ -52,22 +55,28 @@ class UnitModel:
         return bits
 
     def _coded(self, unit: LinesIn) -> CodedUnit:
-        ids, _ = self._ids(unit, evicts=False)
+        ids, numbers, _ = self._ids(unit, evicts=False)
         self._reserve()
-        return coded_unit(ids, self._marks)
+        return self._unit(ids, numbers, learns=False)
+
+    def _unit(self, ids: IdArray, numbers: Numbers, *, learns: bool) -> CodedUnit:
+        told = self._model.numbers.take(ids, numbers, learns=learns).of_units(np.array([0, len(ids)]))
+        bits, cause = float(told.bits[0]), int(told.causes[0])
+        return coded_unit(ids, self._marks, number_bits=bits, number_cause=cause)
 
     def _reserve(self) -> None:
         if len(self._marks) < self._templates.capacity:
             self._marks = np.zeros(self._templates.capacity, np.int32)
             self._model.reserve(self._templates.capacity)
 
-    def _ids(self, unit: LinesIn, *, evicts: bool) -> tuple[npt.NDArray[np.int32], list[int]]:
-        """The ids of a unit's lines, blank ones left out, and which ids were taken from older templates."""
+    def _ids(self, unit: LinesIn, *, evicts: bool) -> tuple[IdArray, Numbers, list[int]]:
+        """The ids and numbers of a unit's lines, blank ones left out, and which ids were taken from older
+        templates."""
         raw = [line for line in lines_of(unit) if line.strip()] or [b""]
         buffer, bounds = joined(raw)
         lines = DEFAULT_MASKING.canonical(buffer, bounds[:-1], bounds[1:])
         hashes = hash_lines(lines)
-        parts = [np.zeros(0, np.int32)]
+        parts: list[IdArray] = [np.zeros(0, np.int32)]
         gone: list[int] = []
         row = 0
         while row < len(raw):
@@ -81,4 +90,4 @@ class UnitModel:
             gone += evicted
             parts.append(ids)
             row += len(ids)
-        return np.concatenate(parts), gone
+        return np.concatenate(parts), lines.numbers, gone

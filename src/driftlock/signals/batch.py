@@ -65,10 +65,14 @@ class StreamKey:
 
 @dataclass(frozen=True, slots=True)
 class Lines:
-    """Variable-length byte strings in one buffer: item i is `buffer[offsets[i]:offsets[i + 1]]`."""
+    """Canonical lines in one buffer: item i is `buffer[offsets[i]:offsets[i + 1]]`.
+
+    `numbers` has the magnitudes of each line's numbers (`magnitudes.py`).
+    """
 
     buffer: npt.NDArray[np.uint8]
     offsets: npt.NDArray[np.int64]
+    numbers: npt.NDArray[np.uint32]
 
     def __len__(self) -> int:
         return len(self.offsets) - 1

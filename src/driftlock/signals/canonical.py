@@ -1,4 +1,4 @@
-"""Canonical bytes, version 5: a line of text with its variable parts replaced by typed placeholders.
+"""Canonical bytes, version 6: a line of text with its variable parts replaced by typed placeholders.
 
 Owns: the grammar below, its compiled scanner, and the 64-bit hash of a canonical line. Must not know: OTLP,
 streams, detection. The scanner is in `scanner.py`, what it matches in `mask_times.py`, `masks.py`,
@@ -20,6 +20,7 @@ A change in what any input yields is a new `CANONICAL_VERSION`, because baseline
    `0x…` or 8 and more mixed hexadecimal digits, `<id>` where letters and digits alternate three times and
    more, else each run of digits `<num>`. So `task_2008_m_0001` becomes `task_<num>_m_<num>` and
    `15ms` becomes `<num>ms`.
+   The magnitudes of a line's first eight numbers are kept beside it (`magnitudes.py`).
 6. What a number says where it names a result stays: up to 4 digits after `status`, `code`, `errno`, `exit`,
    `signal` or `response`; three digits after `HTTP/1.1 ` or after a closing quote, as in access logs.
 7. What follows the third `/` of a path is `<path>`; in a chunk after an HTTP method in capitals and one space
@@ -35,18 +36,30 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from driftlock.signals import chars, kernel, marks, mask_times, masks, redaction, results, routes, scanner
+from driftlock.signals import (
+    chars,
+    kernel,
+    magnitudes,
+    marks,
+    mask_times,
+    masks,
+    redaction,
+    results,
+    routes,
+    scanner,
+)
 from driftlock.signals import clean as cleaning
 from driftlock.signals import secrets as secret_forms
 from driftlock.signals.batch import Lines
 from driftlock.signals.clean import clean, cut_end, is_clean
 from driftlock.signals.kernel import entry, inner, pointer, readonly, sources
+from driftlock.signals.magnitudes import begin, packed
 from driftlock.signals.marks import M_CUT, MARKS, put
 from driftlock.signals.scanner import ZERO, mask_line
 
 __all__ = ["CANONICAL_VERSION", "LINE_BYTES_MAX", "MARKS", "canonicalise", "hash_lines", "with_endings"]
 
-CANONICAL_VERSION = 5
+CANONICAL_VERSION = 6
 LINE_BYTES_MAX = 4096
 # Worst growth: one byte and a line break become `<num>` and the three bytes of the mark.
 GROWTH_MAX = 5
@@ -71,8 +84,9 @@ def canonicalise(
     lengths = np.minimum(np.maximum(ends - starts, 0), LINE_BYTES_MAX)
     out = np.empty(int(lengths.sum()) * GROWTH_MAX + LINE_SLACK_BYTES * (len(starts) + 1), dtype=np.uint8)
     offsets = np.zeros(len(starts) + 1, dtype=np.int64)
-    _canonical_lines(readonly(buffer), readonly(starts), readonly(ends), secrets, out, offsets)
-    return Lines(out[: offsets[-1]].copy(), offsets)
+    numbers = np.empty(len(starts), dtype=np.uint32)
+    _canonical_lines(readonly(buffer), readonly(starts), readonly(ends), secrets, out, offsets, numbers)
+    return Lines(out[: offsets[-1]].copy(), offsets, numbers)
 
 
 def hash_lines(lines: Lines) -> npt.NDArray[np.uint64]:
@@ -97,7 +111,7 @@ def with_endings(lines: Lines, endings: list[bytes], which: npt.NDArray[np.int64
         out,
         offsets,
     )
-    return Lines(out, offsets)
+    return Lines(out, offsets, lines.numbers)
 
 
 @entry
@@ -115,20 +129,23 @@ def _append(buffer, bounds, words, word_bounds, which, out, offsets):  # type: i
 
 def _line_loop(made_of: int) -> Any:
     @entry
-    def _canonical_lines(buffer, starts, ends, hide, out_array, offsets):  # type: ignore[no-untyped-def]
+    def _canonical_lines(buffer, starts, ends, hide, out_array, offsets, numbers):  # type: ignore[no-untyped-def]
         assert made_of >= 0  # closed over, so that the cache knows which sources made the kernel
         line_array = np.empty(LINE_BYTES_MAX * 3 + 8, dtype=np.uint8)
-        b, line, out = pointer(buffer), pointer(line_array), pointer(out_array)
+        size_array = np.empty(2, dtype=np.int64)
+        b, line, out, sizes = pointer(buffer), pointer(line_array), pointer(out_array), pointer(size_array)
         o = ZERO
         for i in range(len(starts)):
             start, end = starts[i], ends[i]
             cut = end - start > LINE_BYTES_MAX
             if cut:
                 end = cut_end(b, start, start + LINE_BYTES_MAX)
+            begin(sizes)
             if is_clean(b, start, end):
-                o = mask_line(b, start, end, hide, out, o)
+                o = mask_line(b, start, end, hide, out, o, sizes)
             else:
-                o = mask_line(line, ZERO, clean(b, start, end, line), hide, out, o)
+                o = mask_line(line, ZERO, clean(b, start, end, line), hide, out, o, sizes)
+            numbers[i] = packed(sizes)
             if cut:
                 o = put(out, o, M_CUT)
             offsets[i + 1] = o
@@ -140,6 +157,7 @@ MADE_OF = (
     chars,
     cleaning,
     kernel,
+    magnitudes,
     marks,
     mask_times,
     masks,

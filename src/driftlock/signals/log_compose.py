@@ -11,7 +11,7 @@ from driftlock.signals import log_text
 from driftlock.signals.chars import names
 from driftlock.signals.clean import cut_end
 from driftlock.signals.kernel import inner
-from driftlock.signals.wire import NIL, varint
+from driftlock.signals.wire import NIL, fixed64, varint
 
 # Rows of the attribute table: where key and value lie, and what the value is.
 KEY, KEY_END, KIND, VALUE, VALUE_END = range(5)
@@ -23,6 +23,7 @@ _PROMPT_FIRST = np.zeros(256, dtype=np.bool_)
 _PROMPT_FIRST[[key[0] for key in log_text.PROMPT_KEYS]] = True
 _WORDS = names("<list> <map> <text> <bytes> <num> <cut> true false")
 _LIST, _MAP, _TEXT, _BYTES, _NUMBER, _CUT, _TRUE, _FALSE = (np.int64(n) for n in range(8))
+_DOUBLE_SIZES = np.array(log_text.DOUBLE_SIZES)
 _BODY_MAX = np.int64(log_text.BODY_BYTES_MAX)
 _KEY_MAX = np.int64(log_text.KEY_BYTES_MAX)
 _VALUE_MAX = np.int64(log_text.VALUE_BYTES_MAX)
@@ -92,8 +93,25 @@ def _scalar(b, kind, k, e, text, o):  # type: ignore[no-untyped-def]
         return write_word(text, o, _WORDS, _TRUE if value else _FALSE)
     if kind == ABSENT:
         return o
-    word = _NUMBER if kind == DOUBLE else _LIST if kind == ARRAY else _MAP if kind == MAP else _BYTES
+    if kind == DOUBLE:
+        return _double(np.int64(fixed64(b, k)).view(np.float64), text, o)
+    word = _LIST if kind == ARRAY else _MAP if kind == MAP else _BYTES
     return write_word(text, o, _WORDS, word)
+
+
+@inner
+def _double(value, text, o):  # type: ignore[no-untyped-def]
+    size = abs(value)
+    if not size < np.inf:
+        return write_word(text, o, _WORDS, _NUMBER)
+    if size == 0.0:
+        text[o] = 48
+        return o + 1
+    exponent = np.int64(-4)
+    for row in range(len(_DOUBLE_SIZES)):
+        exponent += size >= _DOUBLE_SIZES[row]
+    text[o], text[o + 1] = 49, 101
+    return _integer(exponent, text, o + 2)
 
 
 @inner

@@ -19,6 +19,8 @@ An attribute that names sessions is left out: its values say which session, neve
 
 from __future__ import annotations
 
+import math
+from bisect import bisect_right
 from collections.abc import Iterable
 from itertools import islice
 from typing import Any
@@ -79,6 +81,8 @@ BODY_WORDS = ("role", "finish_reason", "type", "name")
 
 _CHUNK_ENDS = frozenset((*DELIMITERS, *range(33), 127))
 LIST, MAP, TEXT, BYTES, NUMBER, CUT = b"<list>", b"<map>", b"<text>", b"<bytes>", b"<num>", b"<cut>"
+DOUBLE_SIZES = (0.001, 0.01, 0.1, 1.0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9)
+"""Where the buckets of `magnitudes` begin."""
 
 
 def record_line(record: Any, *, without: tuple[str, ...] = ()) -> bytes:
@@ -164,8 +168,18 @@ def scalar_text(value: Any, kind: str | None) -> bytes:
     if kind == "bool_value":
         return b"true" if value.bool_value else b"false"
     if kind == "double_value":
-        return NUMBER
+        return double_text(value.double_value)
     return BYTES if kind == "bytes_value" else b""
+
+
+def double_text(value: float) -> bytes:
+    """A power of ten of the size of a number that is not whole, for its digits say nothing more; its sign,
+    like that of all numbers, is left out. `<num>` for what is not finite.
+    """
+    size = abs(value)
+    if not size < math.inf:
+        return NUMBER
+    return b"1e%d" % (bisect_right(DOUBLE_SIZES, size) - 4) if size else b"0"
 
 
 def structure_text(value: Any, *, quiet: bool = False) -> bytes:

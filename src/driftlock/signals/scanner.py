@@ -1,7 +1,8 @@
 """The scanner of the canonical form: one pass over a clean line, chunk by chunk.
 
 Owns: steps 3 to 8 of the grammar in `canonical.py`, and the order in which matchers are tried. Must not know:
-where lines come from. The functions write to `out` from `o` on and return where they stopped in both.
+where lines come from. The functions write to `out` from `o` on and return where they stopped in both; the
+magnitude of each number goes to `sizes` (`magnitudes.py`).
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ from driftlock.signals.chars import (
     ends_word,
 )
 from driftlock.signals.kernel import inner, once
+from driftlock.signals.magnitudes import put_number
 from driftlock.signals.marks import (
     M_B64,
     M_BREAK,
@@ -38,7 +40,6 @@ from driftlock.signals.marks import (
     M_IP,
     M_JWT,
     M_MAC,
-    M_NUM,
     M_PATH,
     M_QUERY,
     M_SECRET,
@@ -84,7 +85,7 @@ ZERO, ONE = np.int64(0), np.int64(1)  # typed: a literal argument makes Numba co
 
 
 @inner
-def mask_line(b, start, n, hide, out, o):  # type: ignore[no-untyped-def]
+def mask_line(b, start, n, hide, out, o, sizes):  # type: ignore[no-untyped-def]
     """Write the masked form of the clean line b[start:n] to out[o:]; where it ends. `hide`: secrets too."""
     k = start
     while k < n:
@@ -114,7 +115,8 @@ def mask_line(b, start, n, hide, out, o):  # type: ignore[no-untyped-def]
         size = e - k
         if not seen & NOT_DIGIT and size > KEPT_DIGITS_MAX and size != 8:
             # Only digits, and too many or too few to begin a timestamp or to name a result.
-            k, o = e, put(out, o, M_NUM)
+            o = put_number(b, k, e, out, o, sizes)
+            k = e
             continue
         stop = e
         if seen & ACTIVE:
@@ -123,7 +125,7 @@ def mask_line(b, start, n, hide, out, o):  # type: ignore[no-untyped-def]
             if stop < e:
                 seen = _kinds(b, k, stop)
         if seen & ACTIVE or stop - k > PLAIN_BYTES_MAX:
-            k, o = _mask_chunk(b, start, k, e, n, seen, hide, out, o)
+            k, o = _mask_chunk(b, start, k, e, n, seen, hide, out, o, sizes)
         else:
             k, o = _plain_chunk(b, k, stop, n, hide, out, o)
     return o
@@ -162,7 +164,7 @@ def _plain_chunk(b, k, e, n, hide, out, o):  # type: ignore[no-untyped-def]
 
 
 @once
-def _mask_chunk(b, line, chunk, e, n, seen, hide, out, o):  # type: ignore[no-untyped-def]
+def _mask_chunk(b, line, chunk, e, n, seen, hide, out, o, sizes):  # type: ignore[no-untyped-def]
     """The full scan of the chunk [chunk, e). A match may end beyond it."""
     p = chunk
     slashes = 0
@@ -178,7 +180,7 @@ def _mask_chunk(b, line, chunk, e, n, seen, hide, out, o):  # type: ignore[no-un
         c = b[p]
         kind = CLASS[c]
         if kind & WORD:
-            p, o = _word(b, line, chunk, p, e, n, ZERO, seen, hide, out, o)
+            p, o = _word(b, line, chunk, p, e, n, ZERO, seen, hide, out, o, sizes)
         elif c == 47:
             slashes += 1
             p, o = _slash(b, line, chunk, p, e, slashes, out, o)
@@ -197,7 +199,7 @@ def _mask_chunk(b, line, chunk, e, n, seen, hide, out, o):  # type: ignore[no-un
                 slashes = 0
             if (c == 45 or c == 43) and p < e and CLASS[b[p]] & DIGIT:
                 if p - 1 == chunk or not CLASS[b[p - 2]] & ALNUM:
-                    p, o = _word(b, line, chunk, p, e, n, ONE, seen, hide, out, o)
+                    p, o = _word(b, line, chunk, p, e, n, ONE, seen, hide, out, o, sizes)
             elif c == 58 and p < e and b[p] == 58 and (p - 1 == chunk or not CLASS[b[p - 2]] & WORD):
                 end = ip6_end(b, p - 1, n)
                 if end:
@@ -229,7 +231,7 @@ def _slash(b, line, chunk, p, e, slashes, out, o):  # type: ignore[no-untyped-de
 
 
 @inner
-def _word(b, line, chunk, p, e, n, sign, seen, hide, out, o):  # type: ignore[no-untyped-def]
+def _word(b, line, chunk, p, e, n, sign, seen, hide, out, o, sizes):  # type: ignore[no-untyped-def]
     """What begins with the word at p. `sign` is 1 when the byte before it, already written, may be one."""
     we = p
     kinds = np.uint16(0)
@@ -257,7 +259,7 @@ def _word(b, line, chunk, p, e, n, sign, seen, hide, out, o):  # type: ignore[no
             s = p + 1
             while s < we and not CLASS[b[s]] & UNDER:
                 s += 1
-            p, o = _part(b, line, p, s, we, n, sign, out, o)
+            p, o = _part(b, line, p, s, we, n, sign, out, o, sizes)
         sign = 0
     if hide and p == we and may_announce(b, chunk, we, n):
         value, end = secret_span(b, chunk, we, n)
@@ -332,17 +334,17 @@ def _typed(b, p, we, n, mark, out, o):  # type: ignore[no-untyped-def]
 
 
 @inner
-def _part(b, line, p, s, we, n, sign, out, o):  # type: ignore[no-untyped-def]
+def _part(b, line, p, s, we, n, sign, out, o, sizes):  # type: ignore[no-untyped-def]
     """The part [p, s) of a word that goes on to we: letters and digits without `_`."""
     if CLASS[b[p]] & DIGIT:
         count = digits(b, p, s)
         end = _exponent_end(b, p + count, n) if s == we else 0
         if end:
-            return end, put(out, o - sign, M_NUM)
+            return end, put_number(b, p, end, out, o - sign, sizes)
         if count == s - p:
             if s == we:
-                return _number(b, line, p, s, n, sign, out, o)
-            return s, put(out, o - sign, M_NUM)
+                return _number(b, line, p, s, n, sign, out, o, sizes)
+            return s, put_number(b, p, s, out, o - sign, sizes)
     numbers = changes = upper = lower = 0
     only_hex = True
     before = CLASS[b[p]] & DIGIT
@@ -362,15 +364,16 @@ def _part(b, line, p, s, we, n, sign, out, o):  # type: ignore[no-untyped-def]
         return s, put(out, o, M_HEX)
     if changes >= ID_CHANGES_MIN or (size >= ID_BYTES_MIN and upper and lower):
         return s, put(out, o, M_ID)
-    return s, _digit_runs(b, p, s, out, o)
+    return s, _digit_runs(b, p, s, out, o, sizes)
 
 
 @inner
-def _digit_runs(b, p, s, out, o):  # type: ignore[no-untyped-def]
+def _digit_runs(b, p, s, out, o, sizes):  # type: ignore[no-untyped-def]
     while p < s:
         if CLASS[b[p]] & DIGIT:
-            p += digits(b, p, s)
-            o = put(out, o, M_NUM)
+            end = p + digits(b, p, s)
+            o = put_number(b, p, end, out, o, sizes)
+            p = end
         else:
             out[o] = b[p]
             o += 1
@@ -400,7 +403,7 @@ def _exponent_end(b, k, n):  # type: ignore[no-untyped-def]
 
 
 @once
-def _number(b, line, p, e, n, sign, out, o):  # type: ignore[no-untyped-def]
+def _number(b, line, p, e, n, sign, out, o, sizes):  # type: ignore[no-untyped-def]
     """Digits [p, e) that end a word, and the decimals that follow."""
     end = e
     while end + 1 < n and b[end] == 46 and CLASS[b[end + 1]] & DIGIT:
@@ -409,4 +412,5 @@ def _number(b, line, p, e, n, sign, out, o):  # type: ignore[no-untyped-def]
     if end == e and e - p <= KEPT_DIGITS_MAX and names_result(b, line, p - sign, e, n):
         return e, copy(b, p, e, out, o)
     exponent = _exponent_end(b, end, n) if end > e else 0
-    return max(end, exponent), put(out, o - sign, M_NUM)
+    end = max(end, exponent)
+    return end, put_number(b, p, end, out, o - sign, sizes)

@@ -26,10 +26,10 @@ from driftlock.signals.log_text import (
     KEY_BYTES_MAX,
     LIST,
     MAP,
-    NUMBER,
     SEVERITY_BYTES_MAX,
     TEXT,
     VALUE_BYTES_MAX,
+    double_text,
 )
 from driftlock.signals.masking import DEFAULT_MASKING, Masking
 from driftlock.signals.patterns import extracted
@@ -203,7 +203,9 @@ def _json_value(value: Any) -> bytes:
         return str(value).encode()
     if value is None:
         return b""
-    return NUMBER if isinstance(value, float) else LIST if isinstance(value, list) else MAP
+    if isinstance(value, float):
+        return double_text(value)
+    return LIST if isinstance(value, list) else MAP
 
 
 def json_stamp(value: dict[str, Any]) -> bytes:

@@ -34,6 +34,7 @@ def feed(
     now_ns: int = SECOND_NS,
     step_ns: int = 0,
     sessions: Sequence[bytes] | None = None,
+    numbers: npt.NDArray[np.uint32] | None = None,
     times_ns: npt.NDArray[np.int64] | None = None,
 ) -> list[Verdict]:
     """Feeds events, cut into calls at `cuts`; the clock of a call is that of its first event.
@@ -59,9 +60,16 @@ def feed(
             times[part],
             positions[part],
             sessions=None if sessions is None else sessions[part],
+            numbers=None if numbers is None else numbers[part],
             now_ns=now_ns + low * step_ns,
         )
     return found
+
+
+def sizes(rng: np.random.Generator, events: int) -> npt.NDArray[np.uint32]:
+    """Magnitudes of two numbers an event, the second one nearly always of the same size; some have none."""
+    first, second = rng.integers(6, 9, events), rng.choice([8, 9, 3, 15], events, p=[0.9, 0.08, 0.015, 0.005])
+    return np.where(rng.random(events) < 0.9, first | second << 4, 0).astype(np.uint32)
 
 
 def zipf(

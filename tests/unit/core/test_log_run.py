@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from core_logs import SECOND_NS, feed, hash_of, job, line_of, zipf
+from core_logs import SECOND_NS, feed, hash_of, job, line_of, sizes, zipf
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -44,11 +44,12 @@ def both(work: Callable[[], tuple[list[Verdict], bytes]]) -> tuple[list[Verdict]
 @given(st.integers(0, 9), st.sampled_from([5, 10, 15]), st.sampled_from([2, 12, 60]))
 @settings(max_examples=25, deadline=None)
 def test_blocks_are_judged_alike(seed: int, window: int, templates: int) -> None:
-    log = zipf(np.random.default_rng(seed), 2_000, templates)
+    rng = np.random.default_rng(seed)
+    log, numbers = zipf(rng, 2_000, templates), sizes(rng, 2_000)
 
     def work() -> tuple[list[Verdict], bytes]:
         stream = LogStream(replace(BLOCKS, window_size=window))
-        return feed(stream, log, cuts=[700, 701, 1_500]), stream.snapshot()
+        return feed(stream, log, numbers=numbers, cuts=[700, 701, 1_500]), stream.snapshot()
 
     verdicts, _ = both(work)
     assert len(verdicts) > 300
@@ -84,11 +85,13 @@ def test_sessions_that_go_on_are_judged_alike(seed: int, pause: int) -> None:
         part = job(rng, broken=bool(rng.random() < 0.02))
         events += part
         keys += [b"job-%d" % number] * len(part)
+    numbers = sizes(rng, len(events))
 
     def work() -> tuple[list[Verdict], bytes]:
         stream = LogStream(SESSIONS)
         cuts = range(pause, len(events), pause)
-        verdicts = feed(stream, events, sessions=keys, cuts=cuts, step_ns=SECOND_NS // 5)
+        told = {"sessions": keys, "numbers": numbers}
+        verdicts = feed(stream, events, **told, cuts=cuts, step_ns=SECOND_NS // 5)
         return verdicts + stream.flush(), stream.snapshot()
 
     verdicts, _ = both(work)
@@ -109,14 +112,14 @@ def test_tables_that_grow_fill_and_fade_are_treated_alike() -> None:
 
 def test_units_of_whole_input_are_judged_alike_and_long_ones_too() -> None:
     rng = np.random.default_rng(7)
-    sizes = [*rng.integers(1, 12, 400).tolist(), 300, 5, 129, 128, 127]
-    log = zipf(rng, sum(sizes), 30)
-    bounds = np.concatenate([[0], np.cumsum(sizes)])
+    lengths = [*rng.integers(1, 12, 400).tolist(), 300, 5, 129, 128, 127]
+    log, numbers = zipf(rng, sum(lengths), 30), sizes(rng, sum(lengths))
+    bounds = np.concatenate([[0], np.cumsum(lengths)])
     lines = [line_of(int(t)) for t in log]
     ends = np.cumsum([len(line) for line in lines])
     starts = ends - [len(line) for line in lines]
     units = Assembled(
-        [f"u{n}" for n in range(len(sizes))],
+        [f"u{n}" for n in range(len(lengths))],
         bounds,
         bounds[:-1] + 1,
         bounds[1:],
@@ -128,8 +131,8 @@ def test_units_of_whole_input_are_judged_alike_and_long_ones_too() -> None:
         stream = LogStream(replace(SESSIONS, baseline_units=50))
         hashes = np.array([hash_of(int(t)) for t in log], np.uint64)
         buffer = np.frombuffer(b"".join(lines), np.uint8)
-        return stream.add_units(units, hashes, buffer, starts, ends), stream.snapshot()
+        return stream.add_units(units, hashes, buffer, starts, ends, numbers=numbers), stream.snapshot()
 
     verdicts, _ = both(work)
-    assert [v.key for v in verdicts] == [f"u{n}" for n in range(50, len(sizes))]
-    assert [v.events for v in verdicts] == sizes[50:]
+    assert [v.key for v in verdicts] == [f"u{n}" for n in range(50, len(lengths))]
+    assert [v.events for v in verdicts] == lengths[50:]

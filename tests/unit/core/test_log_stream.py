@@ -9,7 +9,7 @@ from dataclasses import replace
 import msgspec
 import numpy as np
 import pytest
-from core_logs import SECOND_NS, feed, flat, job, line_of, zipf
+from core_logs import SECOND_NS, feed, flat, job, line_of, sizes, zipf
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -52,10 +52,10 @@ def keyed_log(seed: int, jobs: int, broken: set[int] = frozenset()) -> tuple[lis
 @given(st.integers(0, 5), st.lists(st.integers(1, 899), max_size=12))
 @settings(max_examples=20, deadline=None)
 def test_blocks_do_not_depend_on_how_events_come_in_calls(seed: int, cuts: list[int]) -> None:
-    log = mixed_log(seed)
+    log, numbers = mixed_log(seed), sizes(np.random.default_rng(seed), 900)
     whole, cut = LogStream(SMALL), LogStream(SMALL)
-    expected = feed(whole, log)
-    assert feed(cut, log, cuts=cuts) == expected
+    expected = feed(whole, log, numbers=numbers)
+    assert feed(cut, log, numbers=numbers, cuts=cuts) == expected
     assert cut.snapshot() == whole.snapshot()
     assert any(v.alarm for v in expected)
 
@@ -65,8 +65,8 @@ def test_blocks_do_not_depend_on_how_events_come_in_calls(seed: int, cuts: list[
 def test_churning_templates_do_not_depend_on_cuts_either(seed: int, cuts: list[int]) -> None:
     rng = np.random.default_rng(seed)
     log = (rng.integers(0, 2, 1_600) * rng.integers(0, 5_000, 1_600)).tolist()
-    whole, cut = LogStream(SMALL), LogStream(SMALL)
-    assert feed(cut, log, cuts=cuts) == feed(whole, log)
+    whole, cut, numbers = LogStream(SMALL), LogStream(SMALL), sizes(rng, 1_600)
+    assert feed(cut, log, numbers=numbers, cuts=cuts) == feed(whole, log, numbers=numbers)
     assert cut.snapshot() == whole.snapshot()
 
 
@@ -76,21 +76,23 @@ def test_sessions_do_not_depend_on_how_events_come_in_calls(seed: int, cuts: lis
     log, keys = keyed_log(seed, 120, broken={100, 110})
     long_idle = replace(SESSIONS, session_events_max=6)
     whole, cut = LogStream(long_idle), LogStream(long_idle)
-    expected = feed(whole, log, sessions=keys)
-    assert feed(cut, log, sessions=keys, cuts=cuts) == expected
+    numbers = sizes(np.random.default_rng(seed), len(log))
+    expected = feed(whole, log, sessions=keys, numbers=numbers)
+    assert feed(cut, log, sessions=keys, numbers=numbers, cuts=cuts) == expected
     assert cut.flush() == whole.flush()
     assert cut.snapshot() == whole.snapshot()
 
 
 @pytest.mark.parametrize("at", [3, 37, 150, 333, 640, 641])
 def test_a_restored_stream_continues_bit_for_bit(at: int) -> None:
-    log = mixed_log(2)
+    log, numbers = mixed_log(2), sizes(np.random.default_rng(2), 900)
     whole = LogStream(SMALL)
-    feed(whole, log[:at])
+    feed(whole, log[:at], numbers=numbers[:at])
     data = whole.snapshot()
     twin = LogStream.restore(SMALL, data)
     assert twin.snapshot() == data
-    assert feed(twin, log[at:], first=at) == feed(whole, log[at:], first=at)
+    rest = {"numbers": numbers[at:], "first": at}
+    assert feed(twin, log[at:], **rest) == feed(whole, log[at:], **rest)  # type: ignore[arg-type]
     assert twin.snapshot() == whole.snapshot()
     assert twin.baseline_ref == whole.baseline_ref
 
@@ -98,13 +100,13 @@ def test_a_restored_stream_continues_bit_for_bit(at: int) -> None:
 @pytest.mark.parametrize("at", [5, 200, 500])
 def test_restored_sessions_continue_bit_for_bit(at: int) -> None:
     log, keys = keyed_log(1, 150, broken={120, 140})
-    whole = LogStream(SESSIONS)
-    feed(whole, log[:at], sessions=keys[:at])
+    whole, numbers = LogStream(SESSIONS), sizes(np.random.default_rng(at), len(log))
+    feed(whole, log[:at], sessions=keys[:at], numbers=numbers[:at])
     twin = LogStream.restore(SESSIONS, whole.snapshot())
     assert twin.open_sessions == whole.open_sessions > 0
     for stream in (whole, twin):
         stream.tick(2 * SECOND_NS)
-    rest = {"sessions": keys[at:], "first": at, "now_ns": 3 * SECOND_NS}
+    rest = {"sessions": keys[at:], "numbers": numbers[at:], "first": at, "now_ns": 3 * SECOND_NS}
     assert feed(twin, log[at:], **rest) == feed(whole, log[at:], **rest)  # type: ignore[arg-type]
     assert twin.flush() == whole.flush()
 

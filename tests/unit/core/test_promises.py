@@ -77,6 +77,8 @@ def test_the_whole_state_of_a_full_stream_takes_at_most_256_kib(
         events = zipf(rng, int(sizes.sum()), templates, 0.9)
         spans = np.concatenate([np.arange(2, 2 + size) for size in sizes])
         parents = np.where(spans > 2, spans - 1, 0)
+        # three numbers a line: of many templates more places than there are rows for
+        numbers = rng.integers(1, 16, len(events)) | 0x670
         keys = [b"%032x" % (hour * 1_000 + n) for n, size in enumerate(sizes.tolist()) for _ in range(size)]
         now = (hour + 1) * 3600 * SECOND_NS
         times = np.full(len(events), now)
@@ -90,6 +92,7 @@ def test_the_whole_state_of_a_full_stream_takes_at_most_256_kib(
             places,
             sessions=keys,
             calls=np.stack([spans, parents], axis=1).astype(np.uint32),
+            numbers=numbers.astype(np.uint32),
             now_ns=now,
         )
         held = max(held, stream.state_bytes)

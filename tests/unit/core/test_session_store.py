@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from driftlock.core.coder_numbers import NumberBits
 from driftlock.core.log_settings import LogSettings
 from driftlock.core.log_units import Units
 from driftlock.core.session_kernel import CHUNK_IDS, KEY_BYTES, REST_BYTES, SLOT_BYTES, SPARE_BYTES
@@ -24,7 +25,12 @@ LIMITS = LogSettings(
     sessions_bytes_max=16 * 1024,
 )
 TEXTS = (20 * np.arange(501)).astype(np.uint16)
-Row = tuple[str, tuple[int, ...], int, int, int, bool]
+Row = tuple[str, tuple[int, ...], int, int, int, bool, int]
+
+
+def number_of(position: int) -> tuple[float, int]:
+    """Bits and cause of an event's strangest number; many have none."""
+    return (position * 7 % 13 / 4, position) if position % 3 else (0.0, -1)
 
 
 @dataclass
@@ -35,6 +41,7 @@ class Session:
     touched: int = 0
     known: int = 0
     taught: bool = False
+    number: tuple[float, int] = (0.0, -1)
 
 
 class ObviousStore:
@@ -51,8 +58,8 @@ class ObviousStore:
 
     def room(self) -> int:
         templates, limit = self.top + 1, self.limits.sessions_bytes_max
-        rows = 226 * min(templates, 256) + 40 * max(templates - 256, 0)
-        return max(limit - rows - int(TEXTS[self.top]), limit // 8)
+        rows = 246 * min(templates, 256) + 40 * max(templates - 256, 0)
+        return max(limit - rows - int(TEXTS[self.top]), limit // 12)
 
     def bytes(self) -> int:
         chunks = sum(-(-len(s.ids) // CHUNK_IDS) for s in self.sessions.values())
@@ -61,7 +68,8 @@ class ObviousStore:
     def close(self, key: bytes, *, keep: bool) -> None:
         session = self.sessions[key]
         ids = tuple(session.ids)
-        self.judged.append((key.decode(), ids, session.first, session.last, session.known, session.taught))
+        span = (session.first, session.last)
+        self.judged.append((key.decode(), ids, *span, session.known, session.taught, session.number[1]))
         self.open.remove(key)
         if not keep:
             del self.sessions[key]
@@ -96,6 +104,8 @@ class ObviousStore:
                 place.remove(key)
         self.open.append(key)
         session.ids.append(template)
+        if number_of(position)[0] > session.number[0]:
+            session.number = number_of(position)
         session.last, session.touched = position, now
         if len(session.ids) >= self.limits.session_events_max:
             self.close(key, keep=False)
@@ -113,7 +123,8 @@ def take(store: SessionStore, units: Units | None, judged: list[Row]) -> None:
     for row, key in enumerate(units.keys):
         ids = tuple(units.ids_of(row).tolist())
         span = int(units.first[row]), int(units.last[row])
-        judged.append((key, ids, *span, int(units.known[row]), bool(units.taught[row])))
+        told = (int(units.known[row]), bool(units.taught[row]), int(units.number_causes[row]))
+        judged.append((key, ids, *span, *told))
     store.settle(units, last % 3 == 0, last % 2 == 0, np.zeros(len(units), np.bool_))
 
 
@@ -121,7 +132,9 @@ def feed(store: SessionStore, events: list[tuple[int, int, int]], judged: list[R
     ids = np.array([template for _, template, _ in events], np.int32)
     keys = [b"key-%d" % key if key else b"" for key, _, _ in events]
     at = np.arange(first, first + len(events))
-    for units in store.add(ids, keys, at, at * 10, now_ns=events[0][2], texts=TEXTS):
+    bits, causes = zip(*map(number_of, at.tolist()), strict=True)
+    numbers = NumberBits(np.array(bits, np.float32), np.array(causes, np.int32))
+    for units in store.add(ids, keys, at, at * 10, numbers=numbers, now_ns=events[0][2], texts=TEXTS):
         take(store, units, judged)
 
 
@@ -185,7 +198,7 @@ def test_judged_sessions_that_name_an_evicted_template_are_forgotten(gone: list[
     assert store.kept == len(held)
     feed(store, [(int(key.removeprefix("key-")), 1, 101) for key, *_ in judged], again := [])
     take(store, store.flush(), again)
-    assert {key for key, _, _, _, known, _ in again if known} == held
+    assert {key for key, _, _, _, known, *_ in again if known} == held
 
 
 def test_the_bytes_held_are_bounded_under_a_flood_of_keys() -> None:
@@ -208,7 +221,8 @@ def test_of_a_long_key_only_the_part_that_is_shown_is_kept_and_told_in_bytes() -
         keys = [b"k" * (length - 1) + b"%d" % n for n in range(4)]
         rows = np.arange(4)
         ids = rows.astype(np.int32)
-        assert not list(store.add(ids, keys, rows, rows, now_ns=1, texts=TEXTS))
+        numbers = NumberBits.none(4)
+        assert not list(store.add(ids, keys, rows, rows, numbers=numbers, now_ns=1, texts=TEXTS))
         sizes[length] = store.nbytes
         restored = SessionStore(LIMITS)
         restored.load(store.state())

@@ -6,6 +6,7 @@ Possessive quantifiers (`++`, `?+`) stand where the compiled scanner does not lo
 from __future__ import annotations
 
 import re
+from decimal import Decimal
 
 LINE_BYTES_MAX = 4096
 
@@ -114,6 +115,11 @@ HTTP_VERSION = rx(rb"HTTP/[0-9.]{1,3} $")
 
 
 def canonical(raw: bytes, *, secrets: bool = True) -> bytes:
+    return scanned(raw, secrets=secrets)[0]
+
+
+def scanned(raw: bytes, *, secrets: bool = True) -> tuple[bytes, list[int]]:
+    """The canonical line, and the buckets of the sizes of its numbers."""
     cut = len(raw) > LINE_BYTES_MAX
     if cut:
         # without the last chunk, unless it ends just there
@@ -121,7 +127,18 @@ def canonical(raw: bytes, *, secrets: bool = True) -> bytes:
         while end and not ENDS_CHUNK.search(raw[end - 1 : end + 1]):
             end -= 1
         raw = raw[:end]
-    return Scanner(clean(raw), secrets).run() + (b"<cut>" if cut else b"")
+    scanner = Scanner(clean(raw), secrets)
+    return scanner.run() + (b"<cut>" if cut else b""), scanner.sizes
+
+
+def bucket(number: bytes) -> int:
+    """Where a number lies among the powers of ten from .001 to 10⁹: 2 below all, 15 above all, 1 for zero."""
+    parts = re.match(r"([0-9]+(?:\.[0-9]+)?)[.0-9]*(?:e([+-]?[0-9]+))?$", number.decode().lower())
+    assert parts
+    mantissa, exponent = Decimal(parts[1]), max(min(int(parts[2] or 0), 9_999), -9_999)
+    if not mantissa:
+        return 1
+    return 2 + sum(mantissa.scaleb(exponent) >= Decimal(10) ** power for power in range(-3, 10))
 
 
 def clean(raw: bytes) -> bytes:
@@ -152,6 +169,7 @@ class Scanner:
     def __init__(self, text: bytes, secrets: bool) -> None:
         self.text = text
         self.secrets = secrets
+        self.sizes: list[int] = []
         self.out = bytearray()
         self.p = 0
 
@@ -301,10 +319,10 @@ class Scanner:
     def number(self, end: int, signed: bool) -> None:
         if signed:
             self.out.pop()
+        self.sizes.append(bucket(self.text[self.p : end]))
         self.put(b"<num>", end)
 
-    @staticmethod
-    def mixed(text: bytes) -> bytes:
+    def mixed(self, text: bytes) -> bytes:
         kinds = re.findall(rb"[0-9]++|[^0-9]++", text)
         if not re.search(rb"[0-9]", text):
             return text
@@ -313,6 +331,7 @@ class Scanner:
         cases = re.search(rb"[a-z]", text) and re.search(rb"[A-Z]", text)
         if len(kinds) > 3 or (len(text) >= 20 and cases):
             return b"<id>"
+        self.sizes += map(bucket, re.findall(rb"[0-9]+", text))
         return re.sub(rb"[0-9]+", b"<num>", text)
 
     def names_result(self, end: int, signed: bool) -> bool:

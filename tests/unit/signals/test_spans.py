@@ -197,7 +197,9 @@ def test_empty_and_malformed() -> None:
 )
 def test_an_operation_is_what_comes_before_status_attributes_and_duration(line: str, operation: str) -> None:
     raw = line.encode()
-    ends = operation_ends(Lines(np.frombuffer(b"xx " + raw, np.uint8), np.array([3, 3 + len(raw)])))
+    ends = operation_ends(
+        Lines(np.frombuffer(b"xx " + raw, np.uint8), np.array([3, 3 + len(raw)]), np.zeros(1, np.uint32))
+    )
     assert raw[: ends[0]].decode() == operation
 
 

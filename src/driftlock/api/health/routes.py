@@ -23,7 +23,7 @@ from driftlock.api.health.probes import run_all
 from driftlock.api.problems import RETRY_AFTER_S, ProblemError, responses
 
 # `signals.canonical.CANONICAL_VERSION`; importing it would load the compiler of its kernels (a test compares)
-CANONICAL_FORM_VERSION = 5
+CANONICAL_FORM_VERSION = 6
 
 DATABASE_CONNECTIONS = Gauge(
     "driftlock_database_connections",
