@@ -251,7 +251,7 @@ class ContextCoder:
         if not self._ends:
             return self._templates.hashes[ids]
         symbols = np.empty(len(ids) + 1, np.uint64)
-        np.take(self._templates.hashes, ids, out=symbols[:-1])
+        symbols[:-1] = self._templates.hashes[ids]
         symbols[-1] = END
         return symbols
 

@@ -25,11 +25,10 @@ from driftlock.core.episode import Episode
 from driftlock.core.explanation import Significance
 from driftlock.core.log_baseline import Baseline, StoredBaseline
 from driftlock.core.log_judge import Judge
-from driftlock.core.log_model import Assessment, LogModel
+from driftlock.core.log_model import Assessment, LogModel, assessed
 from driftlock.core.log_run import NEEDS_ROOM, REACHES_THRESHOLD, Found, found_for
 from driftlock.core.log_settings import LogSettings
 from driftlock.core.log_units import Assembled, BlockAssembler, Units, Waiting
-from driftlock.core.log_windows import assessed
 from driftlock.core.packing import compress, decompress, pack, unpack
 from driftlock.core.session_store import SessionStore
 from driftlock.core.telling import Teller
@@ -280,7 +279,10 @@ class LogStream:
                 judged.note(units, row, stop, found)
             if stop < len(units):
                 clock = now_ns if isinstance(now_ns, int) else int(now_ns[stop])
-                made = self._assessed(units, stop, found) if why == REACHES_THRESHOLD else None
+                made = None
+                if why == REACHES_THRESHOLD:
+                    notes = found.notes[0].copy()
+                    made = assessed(found, stop, units.bounds, ends=self._model.ends, notes=notes)
                 verdicts.append(self._single(units, stop, callers, judged, clock, made))
             row = stop + 1
         self._sessions.settle(units, judged.taught, judged.over, judged.alarmed)
@@ -303,11 +305,6 @@ class LogStream:
                 units.ids, units.bounds, units.known, units.calls, self._templates.operations, callers
             )
         return callers
-
-    def _assessed(self, units: Units, row: int, found: Found) -> Assessment:
-        """Of the unit at which the kernel stopped, for its p-value is due to be judged."""
-        notes, end_bits = found.notes.copy(), float(found.end_bits[row])
-        return assessed(units, row, found, signs_more=self._model.ends, notes=notes, end_bits=end_bits)
 
     def _single(
         self,

@@ -7,16 +7,15 @@ so that sums and differences of sums are exact and do not depend on how units co
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
-import numpy.typing as npt
+from msgspec.structs import replace
 
 from driftlock.core.coder import CodedUnit, Part, coded_unit
 from driftlock.core.explanation import Explained
-from driftlock.core.log_model import Assessment
-from driftlock.core.log_run import CALL, COUNT, PRESENCE, SCORE, SET, SURPRISE, Found
+from driftlock.core.log_model import Assessment, assessed
+from driftlock.core.log_run import SCORE, SURPRISE, Found
 from driftlock.core.log_units import Units
 from driftlock.core.packing import pack_array, unpack_array
 from driftlock.core.templates import IdArray
@@ -124,7 +123,7 @@ class Window:
             self._alone(units, low, high, found) if self._blocks == 1 else self._slid(units, low, high, found)
         )
         for row in range(max(low, high - (self.recent.maxlen or 1)), high):
-            self.recent.append(_kept(units, row, found, signs_more=int(ends)))
+            self.recent.append(_kept(units, row, found, ends=ends))
         return ended
 
     def _alone(self, units: Units, low: int, high: int, found: Found) -> Ended:
@@ -188,37 +187,10 @@ def _joined(oldest: str, newest: str) -> str:
     return f"{oldest} to {newest.removeprefix('block ')}"
 
 
-def assessed(
-    units: Units,
-    row: int,
-    found: Found,
-    *,
-    signs_more: int,
-    notes: npt.NDArray[np.float64] = _NO_NOTES,
-    end_bits: float = 0.0,
-) -> Assessment:
-    """The assessment of a unit that the kernel assessed; `signs_more` is 1 where units end with a symbol."""
-    bits, templates = found.bits[row].tolist(), found.templates[row].tolist()
-    begin = int(units.bounds[row]) + row
-    shares = found.shares[begin : begin + int(units.bounds[row + 1] - units.bounds[row]) + signs_more].copy()
-    presence, count, call = map(Part, (bits[PRESENCE], bits[COUNT], bits[CALL]), templates)
-    return Assessment(
-        bits[SCORE],
-        bits[SURPRISE],
-        presence,
-        count,
-        bits[SET],
-        call,
-        int(found.caller[row]),
-        shares,
-        notes,
-        end_bits,
-    )
-
-
-def _kept(units: Units, row: int, found: Found, *, signs_more: int) -> Kept:
+def _kept(units: Units, row: int, found: Found, *, ends: bool) -> Kept:
     """A unit of the kernel's as it is kept, should the window that it is in alarm."""
-    return Kept(units.ids_of(row).copy(), assessed(units, row, found, signs_more=signs_more))
+    made = assessed(found, row, units.bounds, ends=ends, notes=_NO_NOTES)
+    return Kept(units.ids_of(row).copy(), made)
 
 
 def _kept_state(block: Kept) -> list[Any]:

@@ -68,8 +68,9 @@ def _matches(shapes: Shapes, pattern: str) -> tuple[Index, Index]:
     ]
     rows = [row for row, text in enumerate(texts) if text.isascii()]
     lines = pl.Series([texts[row].decode() for row in rows], dtype=pl.String)
-    places, wholes = lines.str.find(pattern).to_list(), extracted(lines, pattern, group=0).to_list()
-    for row, place, whole, key in zip(rows, places, wholes, extracted(lines, pattern).to_list(), strict=True):
+    keys = extracted(lines, pattern).to_list()
+    wholes = extracted(lines, pattern, group=0).to_list() if "(" in pattern else keys
+    for row, place, whole, key in zip(rows, lines.str.find(pattern).to_list(), wholes, keys, strict=True):
         if key is None:
             begins[row] = NONE
         elif whole.find(key, whole.find(key) + 1) < 0:  # else which of them is it?
