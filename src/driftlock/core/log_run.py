@@ -39,6 +39,7 @@ from driftlock.core.coder_context import (
     WORST_AT,
     follow_gains,
     follow_steps,
+    learn_again,
     learn_order,
     order_bits,
     step_bits,
@@ -132,6 +133,7 @@ class Found(NamedTuple):
     counts: Ids
     events: Ids
     symbols: npt.NDArray[np.uint64]
+    places: Ids
     notes: Floats
 
 
@@ -150,6 +152,7 @@ def found_for(bounds: Ints, *, notes: int = 1) -> Found:
         np.empty(longest, np.int32),
         np.empty(longest, np.int32),
         np.empty(longest + 1, np.uint64),
+        np.empty((longest + 1, 2 * ORDERS), np.int32),
         np.empty((notes, NOTES)),
     )
 
@@ -241,11 +244,21 @@ def _learn_calls(
 
 @numba.njit(cache=False)
 def _learn_students(
-    learned: Learned, distinct: Ids, counts: Ids, symbols: npt.NDArray[np.uint64], tallies: Ints, weight: int
+    learned: Learned,
+    distinct: Ids,
+    counts: Ids,
+    symbols: npt.NDArray[np.uint64],
+    places: Ids,
+    tallies: Ints,
+    weight: int,
 ) -> None:
+    """What the students' `learn` does; `places` are those of a unit just assessed."""
     order, sets = learned.order, learned.sets
     learn_counts(distinct, counts, learned.histogram, weight)
-    taken = learn_order(order.keys, order.counts, order.links, symbols, 0, len(symbols), weight)
+    if weight > 0:
+        taken = learn_again(order.keys, order.counts, order.links, symbols, places)
+    else:
+        taken = learn_order(order.keys, order.counts, order.links, symbols, 0, len(symbols), weight)
     _took(order, tallies, ORDER_TAKEN, ORDER_SWEPT, taken)
     taken = learn_set(sets.keys, sets.counts, sets.links, learned.hashes, distinct, weight)
     _took(sets, tallies, SET_TAKEN, SET_SWEPT, taken)
@@ -311,7 +324,7 @@ def _unit_loop(sources: int) -> Any:
                 tallies[PRESENCE_UNITS] -= 1
                 if taught[i]:
                     said = _symbols(old, learned, symbols)
-                    _learn_students(learned, distinct[:size], counts[:size], said, tallies, -1)
+                    _learn_students(learned, distinct[:size], counts[:size], said, found.places, tallies, -1)
                     if callers.shape[1]:
                         size = distinct_calls(old, then, learned.operations, found.events)
                         _learn_calls(learned, old, then, found.events[:size], tallies, -1)
@@ -324,7 +337,7 @@ def _unit_loop(sources: int) -> Any:
                 held, learned.df, learned.marks, tallies[PRESENCE_UNITS]
             )
             mean, total = order_bits(
-                order.keys, order.counts, order.links, said, learned.order_gains, shares, notes
+                order.keys, order.counts, order.links, said, learned.order_gains, shares, notes, found.places
             )
             if learned.ends:
                 found.end_bits[i] = shares[-1] * len(said)
@@ -372,7 +385,7 @@ def _unit_loop(sources: int) -> Any:
                 if ranked.follows:
                     follow_gains(learned.order_gains, notes)
                     follow_steps(learned.order_steps, notes[WORST])
-                _learn_students(learned, held, times, said, tallies, 1)
+                _learn_students(learned, held, times, said, found.places, tallies, 1)
                 _learn_calls(learned, unit, called, found.events[:pairs], tallies, 1)
             _ring_add(ranked.calibration, tallies, SCORES, window)
             _hour_add(ranked, hours[i], window)

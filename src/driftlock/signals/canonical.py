@@ -26,6 +26,9 @@ A change in what any input yields is a new `CANONICAL_VERSION`, because baseline
    (`GET /a/b/c/d/e`) what follows the fifth, so that routes stay distinct. A query is `?<query>`.
 8. Secrets (`password=…`, `token: …`, `Authorization: …`, `Bearer …`, keys of known services by their form,
    PEM blocks of keys) become `<secret>`.
+
+Which digit stands somewhere matters in few places. `shapes.py` lists them, and is to be told of another one:
+of lines that differ in other digits it has only one made canonical.
 """
 
 from __future__ import annotations
