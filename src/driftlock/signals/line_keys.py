@@ -8,12 +8,15 @@ each costs more than making it canonical. Must not know: how a pattern is run (`
 from __future__ import annotations
 
 import re
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from driftlock.signals.kernel import entry, inner, pointer, readonly
+from driftlock.signals import kernel
+from driftlock.signals import shapes as shape_forms
+from driftlock.signals.kernel import entry, inner, pointer, readonly, sources
 from driftlock.signals.patterns import extracted
 from driftlock.signals.shapes import Shapes, equal
 from driftlock.signals.textlog import LineKeys, TextBatch, extract_keys
@@ -88,26 +91,30 @@ def _numbered(buffer: Bytes, starts: Index, ends: Index) -> LineKeys:
     return LineKeys([buffer[low:high].tobytes() for low, high in bounds], codes)
 
 
-@entry
-def _number(buffer, starts, ends, slots, first, codes):  # type: ignore[no-untyped-def]
-    b = pointer(buffer)
-    mask = np.uint64(len(slots) - 1)
-    count = 0
-    for i in range(len(starts)):
-        if starts[i] < 0:
-            continue
-        size = ends[i] - starts[i]
-        at = _hash(b, starts[i], ends[i]) & mask
-        while slots[at] >= 0:
-            row = first[slots[at]]
-            if ends[row] - starts[row] == size and equal(b, starts[row], starts[i], size):
-                break
-            at = (at + np.uint64(1)) & mask
-        if slots[at] < 0:
-            slots[at], first[count] = count, i
-            count += 1
-        codes[i] = slots[at]
-    return count
+def _number_loop(made_of: int) -> Any:
+    @entry
+    def _number(buffer, starts, ends, slots, first, codes):  # type: ignore[no-untyped-def]
+        assert made_of >= 0  # closed over, so that the cache knows which sources made the kernel
+        b = pointer(buffer)
+        mask = np.uint64(len(slots) - 1)
+        count = 0
+        for i in range(len(starts)):
+            if starts[i] < 0:
+                continue
+            size = ends[i] - starts[i]
+            at = _hash(b, starts[i], ends[i]) & mask
+            while slots[at] >= 0:
+                row = first[slots[at]]
+                if ends[row] - starts[row] == size and equal(b, starts[row], starts[i], size):
+                    break
+                at = (at + np.uint64(1)) & mask
+            if slots[at] < 0:
+                slots[at], first[count] = count, i
+                count += 1
+            codes[i] = slots[at]
+        return count
+
+    return _number
 
 
 @inner
@@ -118,3 +125,6 @@ def _hash(b, k, e):  # type: ignore[no-untyped-def]
         h = (h ^ np.uint64(b[p])) * np.uint64(0x100000001B3)
     h = (h ^ (h >> np.uint64(33))) * np.uint64(0xFF51AFD7ED558CCD)
     return h ^ (h >> np.uint64(32))
+
+
+_number = _number_loop(sources(kernel, shape_forms))

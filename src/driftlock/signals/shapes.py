@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from driftlock.signals import chars, kernel
+from driftlock.signals import announced, chars, kernel, mask_times, redaction
 from driftlock.signals import clean as cleaning
 from driftlock.signals.announced import BEGINNINGS
 from driftlock.signals.batch import Lines
@@ -279,4 +279,4 @@ def _numbered(b, p, n):  # type: ignore[no-untyped-def]
     return False
 
 
-_standing = _standing_loop(sources(chars, cleaning, kernel))
+_standing = _standing_loop(sources(announced, chars, cleaning, kernel, mask_times, redaction))
