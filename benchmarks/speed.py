@@ -1,7 +1,7 @@
 """`make bench`: speed, cost, memory and delay of a whole Driftlock on this machine.
 
     make bench
-    make bench ARGS="--only score"
+    make bench ARGS="--only score --only path"
     make bench ARGS="--only logs-100 --runs 5"
 
 Prints tables and writes `bench-results/speed.json`. Takes about ten minutes. What the numbers mean, and those
@@ -22,7 +22,7 @@ from typing import Any
 
 import psutil
 
-from benchmarks import speed_delay, speed_score, speed_throughput
+from benchmarks import speed_delay, speed_path, speed_score, speed_throughput
 from benchmarks.load import Kind, shape_of
 from benchmarks.speed_report import tables
 from benchmarks.speed_tree import Tree
@@ -38,7 +38,7 @@ SCENARIOS: dict[str, tuple[Kind, int, int]] = {
     "metrics-100": ("metrics", 100, 3_000),
     "logs-10000": ("logs", 10_000, 1_100),
 }
-PARTS = (*SCENARIOS, "delay", "score")
+PARTS = (*SCENARIOS, "delay", "score", "path")
 
 
 def main() -> None:
@@ -66,6 +66,8 @@ def _measure(part: str, runs: int, results: dict[str, Any]) -> dict[str, Any]:
         folder.chmod(0o755)  # PostgreSQL runs as another user when we are root
         if part == "score":
             return {"score": [found.told() for found in speed_score.measure(folder)]}
+        if part == "path":
+            return {"path": [found.told() for found in speed_path.measure(folder)]}
         if part == "delay":
             return {"delay": _in_tree(folder, lambda tree: [d.told() for d in speed_delay.measure(tree)])}
         kind, streams, warm_up = SCENARIOS[part]

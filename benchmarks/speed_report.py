@@ -16,8 +16,7 @@ def tables(results: dict[str, Any]) -> str:
         parts += [_rates(throughput), _cpu(throughput), _busiest(throughput), _memory(throughput)]
     if "delay" in results:
         parts.append(_delays(results["delay"]))
-    if "score" in results:
-        parts += [_score(score) for score in results["score"]]
+    parts += [_score(score) for score in (*results.get("score", []), *results.get("path", []))]
     return "\n\n".join(parts)
 
 
@@ -105,11 +104,12 @@ def _score(score: dict[str, Any]) -> str:
             f"{found['lines_a_second']:,.0f}",
             f"{found['wall_s']:.2f} ({found['least_s']:.2f} to {found['most_s']:.2f})",
             f"{found['cpu_s']:.2f}",
+            f"{score['lines'] / found['cpu_s']:,.0f}",
             f"{found['times_zstd']:.1f}",
         ]
         for name, found in score["commands"].items()
     ]
-    heads = ["command", "lines/s", "wall, s", "CPU, s", "times zstd"]
+    heads = ["command", "lines/s", "wall, s", "CPU, s", "lines a CPU s", "times zstd"]
     title = f"Files: {score['source']}, {score['lines']:,} lines, {score['bytes'] / 1e6:.1f} MB"
     return _table(title, heads, rows)
 

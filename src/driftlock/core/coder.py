@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar, NamedTuple, Protocol
 
 import numba
 import numpy as np
@@ -78,8 +78,7 @@ def coded_unit(
     return CodedUnit(ids, distinct[:size], counts[:size], callers, number_bits, number_cause)
 
 
-@dataclass(frozen=True, slots=True)
-class Part:
+class Part(NamedTuple):
     """One coder's share of a unit's score: `bits`, and the template that caused it (-1: the whole unit)."""
 
     bits: float

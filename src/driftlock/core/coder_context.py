@@ -69,6 +69,8 @@ _FADING = 0.99  # of what an order saved, a unit: a stream may become more or le
 _SHARE_MIN = 0.005
 """Weight that either side keeps, as the numeric coder's predictors do."""
 _RATIO_MAX = 1e100
+_UNPLACED = -1
+_NO_PLACES = np.zeros((0, 2 * ORDERS), np.int32)
 _START = np.uint64(0x5354415254)
 END = np.uint64(0x454E44)
 
@@ -133,22 +135,35 @@ def follow_steps(steps: Ints, worst: float) -> None:
 
 @numba.njit(cache=True)
 def order_bits(
-    keys: Uints, counts: Ints, links: Uints, symbols: Hashes, gains: Floats, out: Floats, notes: Floats
+    keys: Uints,
+    counts: Ints,
+    links: Uints,
+    symbols: Hashes,
+    gains: Floats,
+    out: Floats,
+    notes: Floats,
+    places: Ints,
 ) -> tuple[float, float]:
     """Mean and total bits of a unit's symbols, by what the orders saved before (`gains`); `out` takes the
-    symbols' shares of the mean, `notes` what `follow` is to know."""
+    symbols' shares of the mean, `notes` what `follow` is to know, and `places`, unless it has no rows, the
+    slots of each symbol's contexts and of itself after them, for `learn_again`."""
     weights, ratios = np.zeros(GAINS), np.ones(GAINS)
     notes[:] = 0.0
     mean, total_bits = 0.0, 0.0
     for at in range(len(symbols)):
         p = 1.0 / TEMPLATES_MAX
+        if len(places):
+            places[at] = _UNPLACED
         for order in range(ORDERS):
             context = _context(symbols, at, order)
             group = slot_of(keys, group_key(context))
             total = counts[group]
             if total <= 0:
                 break  # nor is any longer context known
-            seen = counts[slot_of(keys, item_key(mixed(context, symbols[at]), order > MAJOR_ORDER))]
+            item = slot_of(keys, item_key(mixed(context, symbols[at]), order > MAJOR_ORDER))
+            seen = counts[item]
+            if len(places) and keys[item] != 0:
+                places[at, 2 * order], places[at, 2 * order + 1] = group, item
             escape = max(_DISCOUNT * links[group] / total, _DISCOUNT / SAMPLE)
             own = (
                 max(seen - _DISCOUNT, 0.0) * (1.0 - escape) / (total - _DISCOUNT * links[group]) + escape * p
@@ -177,6 +192,15 @@ def order_bits(
 
 
 @numba.njit(cache=True)
+def _learn_symbol(
+    keys: Uints, counts: Ints, links: Uints, symbols: Hashes, at: int, order: int, weight: int
+) -> int:
+    context = _context(symbols, at, order)
+    item = item_key(mixed(context, symbols[at]), order > MAJOR_ORDER)
+    return int(add_item(keys, counts, links, item, group_key(context), weight))
+
+
+@numba.njit(cache=True)
 def learn_order(
     keys: Uints, counts: Ints, links: Uints, symbols: Hashes, first: int, last: int, weight: int
 ) -> int:
@@ -184,9 +208,25 @@ def learn_order(
     taken = 0
     for at in range(first, last):
         for order in range(ORDERS):
-            context = _context(symbols, at, order)
-            item = item_key(mixed(context, symbols[at]), order > MAJOR_ORDER)
-            taken += add_item(keys, counts, links, item, group_key(context), weight)
+            taken += _learn_symbol(keys, counts, links, symbols, at, order, weight)
+    return taken
+
+
+@numba.njit(cache=True)
+def learn_again(keys: Uints, counts: Ints, links: Uints, symbols: Hashes, places: Ints) -> int:
+    """`learn_order` of a whole unit, by the slots that `order_bits` found: taking others moves none."""
+    taken = 0
+    for at in range(len(symbols)):
+        for order in range(ORDERS):
+            group, item = places[at, 2 * order], places[at, 2 * order + 1]
+            if group == _UNPLACED:
+                taken += _learn_symbol(keys, counts, links, symbols, at, order, 1)
+                continue
+            before = counts[item]
+            counts[item] = before + 1
+            links[item] = keys[group]
+            counts[group] += 1
+            links[group] = np.uint32(np.int64(links[group]) + np.int64(before + 1 > 0) - np.int64(before > 0))
     return taken
 
 
@@ -224,7 +264,7 @@ class ContextCoder:
         symbols = self._symbols(unit.ids)
         shares, notes = np.empty(len(symbols)), np.empty(NOTES)
         t = self.table
-        mean, total = order_bits(t.keys, t.counts, t.links, symbols, self.gains, shares, notes)
+        mean, total = order_bits(t.keys, t.counts, t.links, symbols, self.gains, shares, notes, _NO_PLACES)
         end_bits = float(shares[-1]) * len(shares)
         step = self.add_step(shares, notes)
         return CodedOrder(mean + step, total, shares, end_bits, notes)
@@ -251,7 +291,7 @@ class ContextCoder:
         if not self._ends:
             return self._templates.hashes[ids]
         symbols = np.empty(len(ids) + 1, np.uint64)
-        np.take(self._templates.hashes, ids, out=symbols[:-1])
+        symbols[:-1] = self._templates.hashes[ids]
         symbols[-1] = END
         return symbols
 

@@ -9,6 +9,7 @@ what to tell.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from itertools import repeat
 from typing import Any
 
 import msgspec
@@ -105,20 +106,29 @@ class Judge:
         """
         windows = self.window.pass_on(units, low, high, found, ends=ends)
         self._decision.pass_over(high - low, float(found.bits[low:high, WINDOW].max()))
-        p_values = (1 + found.reached[low:high, 0]) / (1 + found.reached[low:high, 1])
+        sizes = found.reached[low:high, 1]
+        p_values = (1 + found.reached[low:high, 0]) / (1 + sizes)
         self._follow_drift(units, low, windows, p_values, now_ns)
-        numbers = zip(
-            windows,
-            found.bits[low:high, WINDOW].tolist(),
-            p_values.tolist(),
-            found.reached[low:high, 1].tolist(),
-            units.known[low:high].tolist(),
-            strict=True,
+        verdicts = list(
+            map(
+                Verdict,
+                windows.keys,
+                windows.first,
+                windows.last,
+                windows.first_time_ns,
+                windows.last_time_ns,
+                windows.events,
+                found.bits[low:high, WINDOW].tolist(),
+                p_values.tolist(),
+                windows.surprise_bits,
+                sizes.tolist(),
+                repeat(False),
+                units.known[low:high].tolist(),
+                repeat("unit"),
+                repeat("low"),
+                repeat(ref),
+            )
         )
-        verdicts = [
-            Verdict(*ended[:6], score, p_value, ended.surprise_bits, size, False, known, "unit", "low", ref)
-            for ended, score, p_value, size, known in numbers
-        ]
         for at, row in enumerate(range(low, high)):
             if not self._episodes.open:
                 break
@@ -129,18 +139,16 @@ class Judge:
         return verdicts
 
     def _follow_drift(
-        self, units: Units, low: int, windows: list[Ended], p_values: Float64s, now_ns: int | Int64s
+        self, units: Units, low: int, windows: Ended, p_values: Float64s, now_ns: int | Int64s
     ) -> None:
         """Hands the e-detector the p-values of new windows that share no unit."""
-        ordinal = np.arange(self.units_seen + 1, self.units_seen + 1 + len(windows))
-        apart = np.flatnonzero((units.known[low : low + len(windows)] == 0) & self._is_whole_window(ordinal))
+        count = len(p_values)
+        ordinal = np.arange(self.units_seen + 1, self.units_seen + 1 + count)
+        apart = np.flatnonzero((units.known[low : low + count] == 0) & self._is_whole_window(ordinal))
         if len(apart):
-            rows = apart.tolist()
             clocks = np.full(len(apart), now_ns) if isinstance(now_ns, int) else now_ns[low + apart]
-            began = np.array([windows[row].first_time_ns for row in rows])
-            self._drift.update_many(
-                p_values[apart], np.array([windows[row].first for row in rows]), began, clocks
-            )
+            first, began = (np.array(each)[apart] for each in (windows.first, windows.first_time_ns))
+            self._drift.update_many(p_values[apart], first, began, clocks)
 
     def judge(
         self, units: Units, row: int, coded: CodedUnit, assessment: Assessment, now_ns: int, *, ref: str

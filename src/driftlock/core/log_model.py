@@ -10,36 +10,53 @@ a rare template makes a rare set: at their full weight they would tell the same 
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
+import msgspec
 import numpy as np
 import numpy.typing as npt
+from msgspec.structs import replace
 
 from driftlock.core.calibration import Calibration
-from driftlock.core.calibration_hours import CalibrationByHour
+from driftlock.core.calibration_hours import COLUMNS, HOURS, NO_HOUR, CalibrationByHour
 from driftlock.core.coder import CodedUnit, Coder, Part
 from driftlock.core.coder_calls import UNKNOWN, CallCoder, Callers
 from driftlock.core.coder_context import ContextCoder
 from driftlock.core.coder_count import CountCoder
-from driftlock.core.coder_numbers import NO_CAUSE, NumberCoder, Strange, follow_levels, number_bits
+from driftlock.core.coder_numbers import (
+    NO_CAUSE,
+    NumberBits,
+    NumberCoder,
+    Strange,
+    follow_levels,
+    number_bits,
+)
 from driftlock.core.coder_presence import PresenceCoder
 from driftlock.core.coder_set import SetCoder
 from driftlock.core.counters import CounterTable
 from driftlock.core.log_run import (
+    CALL,
+    COUNT,
     COUNT_WEIGHT,
     GATE_P,
+    NUMBER,
+    PRESENCE,
+    SCORE,
+    SET,
     SET_WEIGHT,
+    SURPRISE,
     TALLIES,
     Found,
     Learned,
     Ranked,
     Table,
+    found_for,
     run_units,
 )
 from driftlock.core.log_units import Units
-from driftlock.core.templates import TemplateTable
+from driftlock.core.templates import IdArray, TemplateTable
 
 _T = TypeVar("_T")
 
@@ -48,8 +65,7 @@ TRIMMED_SHARE = 0.075
 TRIM_ROUNDS = 2
 
 
-@dataclass(frozen=True, slots=True)
-class Assessment:
+class Assessment(msgspec.Struct, frozen=True):  # a struct, for one is made for every unit
     """A unit's score before it is learned, in bits, and what it is made of.
 
     `score` is exactly presence.bits + order_shares.sum() + count.bits + set_bits + call.bits + number.bits,
@@ -143,7 +159,7 @@ class LogModel:
         returns the first unit not taken, and why (see `log_run`). `before` has the scores of the blocks that
         share a window with the first unit, oldest first.
         """
-        tallies = self._tallies(calibration.whole)
+        tallies = self._tallies(self._teacher_scores, calibration.whole)
         stop, why = run_units(
             units.ids,
             units.bounds,
@@ -153,20 +169,7 @@ class LogModel:
             units.numbers,
             hours,
             first,
-            Learned(
-                self._templates.hashes,
-                self.ends,
-                self.presence.df,
-                self.presence.marks,
-                self.count.histogram,
-                _table(self._order.table),
-                self._order.gains,
-                self._order.steps,
-                _table(self._set.table),
-                self._templates.operations,
-                _table(self.calls.table),
-                self.numbers.levels,
-            ),
+            self._learned(),
             Ranked(
                 self._teacher_scores.scores,
                 self._teacher_scores.size_max,
@@ -182,20 +185,37 @@ class LogModel:
             np.array(before, np.float64),
             found,
         )
-        self._take_tallies(tallies, calibration.whole)
+        self._take_tallies(tallies, self._teacher_scores, calibration.whole)
         return int(stop), int(why)
 
-    def _tallies(self, calibration: Calibration) -> npt.NDArray[np.int64]:
+    def _learned(self) -> Learned:
+        """What the coders hold, for the kernel."""
+        return Learned(
+            self._templates.hashes,
+            self.ends,
+            self.presence.df,
+            self.presence.marks,
+            self.count.histogram,
+            _table(self._order.table),
+            self._order.gains,
+            self._order.steps,
+            _table(self._set.table),
+            self._templates.operations,
+            _table(self.calls.table),
+            self.numbers.levels,
+        )
+
+    def _tallies(self, teacher: Calibration, calibration: Calibration) -> npt.NDArray[np.int64]:
         order, sets, calls = self._order.table, self._set.table, self.calls.table
-        teacher = self._teacher_scores
         units = [coder.units for coder in (self.presence, self.count, self._order, self._set, self.calls)]
         slots = [each for table in (order, sets, calls) for each in (table.taken, table.swept)]
         rings = [each for ring in (teacher, calibration) for each in (ring.size, ring.next, ring.added)]
         return np.array([*units, *slots, *rings], np.int64)
 
-    def _take_tallies(self, tallies: npt.NDArray[np.int64], calibration: Calibration) -> None:
+    def _take_tallies(
+        self, tallies: npt.NDArray[np.int64], teacher: Calibration, calibration: Calibration
+    ) -> None:
         order, sets, calls = self._order.table, self._set.table, self.calls.table
-        teacher = self._teacher_scores
         values = tallies.tolist()
         assert len(values) == TALLIES
         self.presence.units, self.count.units, self._order.units, self._set.units = values[:4]
@@ -242,10 +262,44 @@ class LogModel:
             if inside:
                 self._teach(unit, self._order.code_symbols(unit).notes)
         self._order.follow_anew([])  # these knew too little to be like later ones
-        assessments = self._with_steps(_leave_one_out(self._coders, units, kept, self.assess), kept)
+        assessments = self._with_steps(self._leave_one_out(units, kept), kept)
         for assessment in assessments:
             self._teacher_scores.add(assessment.presence.bits)
         return assessments, kept
+
+    def _leave_one_out(self, units: Sequence[CodedUnit], kept: Sequence[bool]) -> list[Assessment]:
+        """Each unit's assessment by all the others, the kernel's where it is learned and tables have room."""
+        ids = np.concatenate([unit.ids for unit in units])
+        sizes = np.array([len(unit) for unit in units])
+        bounds = np.concatenate([[0], np.cumsum(sizes)])
+        callers = np.tile(np.concatenate([unit.callers for unit in units]), (2, 1))
+        numbers = NumberBits(
+            np.array([unit.number_bits for unit in units], np.float32),
+            np.array([unit.number_cause for unit in units], np.int32),
+        )
+        found, spare = found_for(bounds, notes=len(units)), (Calibration(1), Calibration(1))
+        nothing = np.zeros((HOURS, 0), np.float32), 0, np.zeros((HOURS, COLUMNS), np.int64), 0, 0.0, False
+        ranked = Ranked(spare[0].scores, 1, spare[1].scores, 1, *nothing)
+        taught, hours = np.ones(len(units), np.bool_), np.full(len(units), NO_HOUR, np.int64)
+        ends_at = [*np.flatnonzero(~np.array(kept)).tolist(), len(units)]  # of stretches of units kept
+        made: list[Assessment] = []
+        while len(made) < len(units):
+            row = len(made)
+            end = ends_at[bisect_left(ends_at, row)]
+            tallies = self._tallies(*spare)
+            known = sizes.astype(np.int32)
+            stop, _ = run_units(
+                ids, bounds[: end + 1], known, taught, callers, numbers, hours, row, self._learned(), ranked,
+                tallies, np.zeros(0), found,
+            )  # fmt: skip
+            self._take_tallies(tallies, *spare)
+            made += [
+                assessed(found, each, bounds, numbers.causes, ends=self.ends, notes=found.notes[each].copy())
+                for each in range(row, stop)
+            ]
+            if stop < len(units):
+                made += _leave_one_out(self._coders, units[stop : stop + 1], [kept[stop]], self.assess)
+        return made
 
     def _with_steps(self, assessments: Sequence[Assessment], kept: Sequence[bool]) -> list[Assessment]:
         self._order.follow_anew(
@@ -303,6 +357,35 @@ class LogModel:
         """Bytes held."""
         coders = sum(coder.nbytes for coder in self._coders)
         return coders + self.numbers.nbytes + self._teacher_scores.nbytes
+
+
+def assessed(
+    found: Found,
+    row: int,
+    bounds: npt.NDArray[np.int64],
+    number_causes: IdArray,
+    *,
+    ends: bool,
+    notes: npt.NDArray[np.float64],
+) -> Assessment:
+    """The assessment that the kernel made of a unit; `notes` are those of the unit, or empty."""
+    bits, templates = found.bits[row].tolist(), found.templates[row].tolist()
+    shares = found.shares[bounds[row] + row : bounds[row + 1] + row + ends].copy()
+    presence, count, call = map(Part, (bits[PRESENCE], bits[COUNT], bits[CALL]), templates)
+    return Assessment(
+        bits[SCORE],
+        bits[SURPRISE],
+        presence,
+        count,
+        bits[SET],
+        call,
+        int(found.caller[row]),
+        number_part(bits[NUMBER], int(number_causes[row])),
+        int(number_causes[row]),
+        shares,
+        notes,
+        float(found.end_bits[row]) if len(notes) else 0.0,
+    )
 
 
 def _leave_one_out(

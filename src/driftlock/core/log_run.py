@@ -40,6 +40,7 @@ from driftlock.core.coder_context import (
     WORST_AT,
     follow_gains,
     follow_steps,
+    learn_again,
     learn_order,
     order_bits,
     step_bits,
@@ -102,7 +103,8 @@ class Learned(NamedTuple):
 
 class Ranked(NamedTuple):
     """The teacher's last scores and the calibration sets, rings that grow to their largest size elsewhere,
-    and the threshold of p-values. What is named for hours is `CalibrationByHour`'s."""
+    and the threshold of p-values. What is named for hours is `CalibrationByHour`'s. Unless it `follows`, the
+    coders of order and numbers take no note of units, as when each of a baseline is scored without itself."""
 
     teacher: Scores
     teacher_max: int
@@ -113,13 +115,15 @@ class Ranked(NamedTuple):
     hour_tallies: Ints
     hour_least: int
     threshold: float
+    follows: bool = True
 
 
 class Found(NamedTuple):
     """One row a unit: bits by coder and of the window, templates (presence, count, call), its caller,
     calibration scores
     reached and held and whether they are its hour's, whether the students learned it, bits of its end; the
-    symbols' shares, unit i's from `bounds[i] + i` on; and scratch for the longest unit."""
+    symbols' shares, unit i's from `bounds[i] + i` on; scratch for the longest unit; and what each of the last
+    units told the coder of order, row i modulo the rows that there are."""
 
     bits: Floats
     templates: Ids
@@ -132,11 +136,12 @@ class Found(NamedTuple):
     counts: Ids
     events: Ids
     symbols: npt.NDArray[np.uint64]
+    places: Ids
     notes: Floats
 
 
-def found_for(bounds: Ints) -> Found:
-    """Empty results for units with these bounds."""
+def found_for(bounds: Ints, *, notes: int = 1) -> Found:
+    """Empty results for units with these bounds, with the notes of so many."""
     units, longest = len(bounds) - 1, int(np.diff(bounds).max())
     return Found(
         np.empty((units, BITS)),
@@ -150,7 +155,8 @@ def found_for(bounds: Ints) -> Found:
         np.empty(longest, np.int32),
         np.empty(longest, np.int32),
         np.empty(longest + 1, np.uint64),
-        np.empty(NOTES),
+        np.empty((longest + 1, 2 * ORDERS), np.int32),
+        np.empty((notes, NOTES)),
     )
 
 
@@ -241,11 +247,21 @@ def _learn_calls(
 
 @numba.njit(cache=False)
 def _learn_students(
-    learned: Learned, distinct: Ids, counts: Ids, symbols: npt.NDArray[np.uint64], tallies: Ints, weight: int
+    learned: Learned,
+    distinct: Ids,
+    counts: Ids,
+    symbols: npt.NDArray[np.uint64],
+    places: Ids,
+    tallies: Ints,
+    weight: int,
 ) -> None:
+    """What the students' `learn` does; `places` are those of a unit just assessed."""
     order, sets = learned.order, learned.sets
     learn_counts(distinct, counts, learned.histogram, weight)
-    taken = learn_order(order.keys, order.counts, order.links, symbols, 0, len(symbols), weight)
+    if weight > 0:
+        taken = learn_again(order.keys, order.counts, order.links, symbols, places)
+    else:
+        taken = learn_order(order.keys, order.counts, order.links, symbols, 0, len(symbols), weight)
     _took(order, tallies, ORDER_TAKEN, ORDER_SWEPT, taken)
     taken = learn_set(sets.keys, sets.counts, sets.links, learned.hashes, distinct, weight)
     _took(sets, tallies, SET_TAKEN, SET_SWEPT, taken)
@@ -284,6 +300,7 @@ def _unit_loop(sources: int) -> Any:
         distinct, counts, symbols = found.distinct, found.counts, found.symbols
         order, sets, calls = learned.order, learned.sets, learned.calls
         for i in range(first, len(bounds) - 1):
+            notes = found.notes[i % len(found.notes)]
             unit = ids[bounds[i] : bounds[i + 1]]
             signs = len(unit) + (1 if learned.ends else 0)
             called = callers[0, bounds[i] : bounds[i] + (len(unit) if callers.shape[1] else 0)]
@@ -311,7 +328,7 @@ def _unit_loop(sources: int) -> Any:
                 tallies[PRESENCE_UNITS] -= 1
                 if taught[i]:
                     said = _symbols(old, learned, symbols)
-                    _learn_students(learned, distinct[:size], counts[:size], said, tallies, -1)
+                    _learn_students(learned, distinct[:size], counts[:size], said, found.places, tallies, -1)
                     if callers.shape[1]:
                         size = distinct_calls(old, then, learned.operations, found.events)
                         _learn_calls(learned, old, then, found.events[:size], tallies, -1)
@@ -324,12 +341,12 @@ def _unit_loop(sources: int) -> Any:
                 held, learned.df, learned.marks, tallies[PRESENCE_UNITS]
             )
             mean, total = order_bits(
-                order.keys, order.counts, order.links, said, learned.order_gains, shares, found.notes
+                order.keys, order.counts, order.links, said, learned.order_gains, shares, notes, found.places
             )
             if learned.ends:
                 found.end_bits[i] = shares[-1] * len(said)
-            step = step_bits(learned.order_steps, found.notes[WORST], 0)
-            shares[int(found.notes[WORST_AT])] += step
+            step = step_bits(learned.order_steps, notes[WORST], 0)
+            shares[int(notes[WORST_AT])] += step
             count, count_template = count_bits(held, times, learned.histogram)
             count *= COUNT_WEIGHT
             novel = SET_WEIGHT * set_bits(sets.keys, sets.counts, learned.hashes, held, tallies[SET_UNITS])
@@ -369,12 +386,14 @@ def _unit_loop(sources: int) -> Any:
             _ring_add(ranked.teacher, tallies, TEACHER, presence)
             learn_presence(held, learned.df, 1)
             tallies[PRESENCE_UNITS] += 1
-            follow_levels(learned.levels, numbers.bits[i])
+            if ranked.follows:
+                follow_levels(learned.levels, numbers.bits[i])
             if suspicion > GATE_P:
                 found.taught[i] = True
-                follow_gains(learned.order_gains, found.notes)
-                follow_steps(learned.order_steps, found.notes[WORST])
-                _learn_students(learned, held, times, said, tallies, 1)
+                if ranked.follows:
+                    follow_gains(learned.order_gains, notes)
+                    follow_steps(learned.order_steps, notes[WORST])
+                _learn_students(learned, held, times, said, found.places, tallies, 1)
                 _learn_calls(learned, unit, called, found.events[:pairs], tallies, 1)
             _ring_add(ranked.calibration, tallies, SCORES, window)
             _hour_add(ranked, hours[i], window)

@@ -26,7 +26,7 @@ from driftlock.core.episode import Episode
 from driftlock.core.explanation import Significance
 from driftlock.core.log_baseline import Baseline, StoredBaseline
 from driftlock.core.log_judge import Judge
-from driftlock.core.log_model import Assessment, LogModel
+from driftlock.core.log_model import Assessment, LogModel, assessed
 from driftlock.core.log_run import NEEDS_ROOM, REACHES_THRESHOLD, Found, found_for
 from driftlock.core.log_settings import LogSettings
 from driftlock.core.log_units import Assembled, BlockAssembler, Units, Waiting
@@ -287,8 +287,13 @@ class LogStream:
                 judged.note(units, row, stop, found)
             if stop < len(units):
                 clock = now_ns if isinstance(now_ns, int) else int(now_ns[stop])
-                known = 0 if why == REACHES_THRESHOLD else None
-                verdicts.append(self._single(units, stop, callers, judged, clock, known=known))
+                made = None
+                if why == REACHES_THRESHOLD:
+                    notes = found.notes[0].copy()
+                    made = assessed(
+                        found, stop, units.bounds, units.number_causes, ends=self._model.ends, notes=notes
+                    )
+                verdicts.append(self._single(units, stop, callers, judged, clock, made))
             row = stop + 1
         self._sessions.settle(units, judged.taught, judged.over, judged.alarmed)
         self._leave_room()
@@ -317,17 +322,23 @@ class LogStream:
         return callers
 
     def _single(
-        self, units: Units, row: int, callers: Callers, judged: _Judged, now_ns: int, *, known: int | None
+        self,
+        units: Units,
+        row: int,
+        callers: Callers,
+        judged: _Judged,
+        now_ns: int,
+        assessment: Assessment | None,
     ) -> Verdict:
-        """One unit by the plain methods; `known` is 0 when what was learned of it is taken back already."""
+        """One unit by the plain methods; with an assessment, what was learned of it is taken back already."""
         halved = self._model.halved
-        before = int(units.known[row]) if known is None else known
+        before = int(units.known[row]) if assessment is None else 0
         own = slice(units.bounds[row], units.bounds[row + 1])
         if before:
             earlier = coded_unit(units.ids[own][:before], self._marks, callers[1, own][:before])
             self._model.unlearn(earlier, taught=bool(units.taught[row]))
         coded = coded_unit(units.ids[own], self._marks, callers[0, own], **_number_of(units, row))
-        assessment = self._model.assess(coded)
+        assessment = assessment or self._model.assess(coded)
         verdict = self._judge.judge(units, row, coded, assessment, now_ns, ref=self.baseline_ref)
         judged.taught[row] = self._model.learn(coded, assessment)
         judged.alarmed[row] = verdict.alarm or bool(units.alarmed[row])

@@ -7,15 +7,15 @@ so that sums and differences of sums are exact and do not depend on how units co
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import numpy as np
+from msgspec.structs import replace
 
 from driftlock.core.coder import CodedUnit, Part, coded_unit
 from driftlock.core.explanation import Explained
-from driftlock.core.log_model import Assessment, number_part
-from driftlock.core.log_run import CALL, COUNT, NUMBER, PRESENCE, SCORE, SET, SURPRISE, Found
+from driftlock.core.log_model import Assessment, assessed
+from driftlock.core.log_run import SCORE, SURPRISE, Found
 from driftlock.core.log_units import Units
 from driftlock.core.packing import pack_array, unpack_array
 from driftlock.core.templates import IdArray
@@ -25,8 +25,7 @@ BLOCKS_EXPLAINED_MAX = 32
 _NO_NOTES = np.zeros(0)
 
 
-@dataclass(frozen=True, slots=True)
-class Span:
+class Span(NamedTuple):  # a tuple, for one is made for every block
     """Where and when a scored unit began and ended, its score and its code length."""
 
     key: str
@@ -38,15 +37,15 @@ class Span:
 
 
 class Ended(NamedTuple):
-    """The window that a unit ends, as its verdict tells it."""
+    """The windows that units end, as their verdicts tell them, in columns."""
 
-    key: str
-    first: int
-    last: int
-    first_time_ns: int
-    last_time_ns: int
-    events: int
-    surprise_bits: float
+    keys: list[str]
+    first: list[int]
+    last: list[int]
+    first_time_ns: list[int]
+    last_time_ns: list[int]
+    events: list[int]
+    surprise_bits: list[float]
 
 
 class Kept(NamedTuple):
@@ -118,45 +117,54 @@ class Window:
         span = Span(units.keys[row], events, first, int(units.first_time_ns[row]), score, surprise_bits)
         self._spans.append(span)
 
-    def pass_on(self, units: Units, low: int, high: int, found: Found, *, ends: bool) -> list[Ended]:
+    def pass_on(self, units: Units, low: int, high: int, found: Found, *, ends: bool) -> Ended:
         """What `add` does for units that the kernel took; returns the windows that they end."""
         ended = (
             self._alone(units, low, high, found) if self._blocks == 1 else self._slid(units, low, high, found)
         )
         for row in range(max(low, high - (self.recent.maxlen or 1)), high):
-            self.recent.append(_kept(units, row, found, signs_more=int(ends)))
+            self.recent.append(_kept(units, row, found, ends=ends))
         return ended
 
-    def _alone(self, units: Units, low: int, high: int, found: Found) -> list[Ended]:
+    def _alone(self, units: Units, low: int, high: int, found: Found) -> Ended:
         """Windows of one unit each: nothing is summed, and only the last one stays."""
-        columns = (units.first, units.last, units.first_time_ns, units.last_time_ns, units.sizes())
-        told = (column[low:high].tolist() for column in (*columns, found.bits[:, SURPRISE]))
-        ended = list(map(Ended, units.keys[low:high], *told))
-        key, first, _, first_time_ns, _, events, bits = ended[-1]
-        self._spans.append(Span(key, events, first, first_time_ns, float(found.bits[high - 1, SCORE]), bits))
-        return ended
+        rows, made = slice(low, high), found.bits[high - 1]
+        self._add_span(units, high - 1, float(made[SCORE]), float(made[SURPRISE]))
+        return Ended(
+            list(units.keys[rows]),
+            units.first[rows].tolist(),
+            units.last[rows].tolist(),
+            units.first_time_ns[rows].tolist(),
+            units.last_time_ns[rows].tolist(),
+            np.diff(units.bounds[low : high + 1]).tolist(),
+            found.bits[rows, SURPRISE].tolist(),
+        )
 
-    def _slid(self, units: Units, low: int, high: int, found: Found) -> list[Ended]:
+    def _slid(self, units: Units, low: int, high: int, found: Found) -> Ended:
         """Windows that share blocks: sums are moved on."""
         rows = slice(low, high)
         spans = map(
             Span,
             units.keys[rows],
-            units.sizes()[rows].tolist(),
+            np.diff(units.bounds[low : high + 1]).tolist(),
             units.first[rows].tolist(),
             units.first_time_ns[rows].tolist(),
             found.bits[rows, SCORE].tolist(),
             found.bits[rows, SURPRISE].tolist(),
         )
-        ends_at = zip(units.last[rows].tolist(), units.last_time_ns[rows].tolist(), strict=True)
-        events_held, bits_held, ended = self.events, self.surprise_bits, list[Ended]()
-        for span, (last, last_time_ns) in zip(spans, ends_at, strict=True):
+        events_held, bits_held = self.events, self.surprise_bits
+        ended = Ended([], [], units.last[rows].tolist(), [], units.last_time_ns[rows].tolist(), [], [])
+        for span in spans:
             leaves = self._spans[0]
             self._spans.append(span)
             events_held += span.events - leaves.events
             bits_held += span.surprise_bits - leaves.surprise_bits
-            place = (self.oldest.first, last, self.oldest.first_time_ns, last_time_ns)
-            ended.append(Ended(self.key(span.key), *place, events_held, bits_held))
+            oldest = self._spans[0]
+            ended.keys.append(_joined(oldest.key, span.key))
+            ended.first.append(oldest.first)
+            ended.first_time_ns.append(oldest.first_time_ns)
+            ended.events.append(events_held)
+            ended.surprise_bits.append(bits_held)
         return ended
 
     @property
@@ -179,15 +187,9 @@ def _joined(oldest: str, newest: str) -> str:
     return f"{oldest} to {newest.removeprefix('block ')}"
 
 
-def _kept(units: Units, row: int, found: Found, *, signs_more: int) -> Kept:
+def _kept(units: Units, row: int, found: Found, *, ends: bool) -> Kept:
     """A unit of the kernel's as it is kept, should the window that it is in alarm."""
-    bits, templates = found.bits[row].tolist(), found.templates[row].tolist()
-    begin = int(units.bounds[row]) + row
-    shares = found.shares[begin : begin + int(units.bounds[row + 1] - units.bounds[row]) + signs_more].copy()
-    presence, count, call = map(Part, (bits[PRESENCE], bits[COUNT], bits[CALL]), templates)
-    cause = int(units.numbers.causes[row])
-    told = (call, int(found.caller[row]), number_part(bits[NUMBER], cause), cause)
-    made = Assessment(bits[SCORE], bits[SURPRISE], presence, count, bits[SET], *told, shares, _NO_NOTES)
+    made = assessed(found, row, units.bounds, units.number_causes, ends=ends, notes=_NO_NOTES)
     return Kept(units.ids_of(row).copy(), made)
 
 

@@ -39,7 +39,7 @@ class Measures:
     window_entropy: float
 
 
-class Verdict(msgspec.Struct, frozen=True):  # a struct, for one is made for every unit
+class Verdict(msgspec.Struct, frozen=True, gc=False):  # one is made for every unit; none is in a cycle
     """A test's outcome for one unit.
 
     `score` is higher for stranger units; `p_value` is its conformal tail probability under the null that

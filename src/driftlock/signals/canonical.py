@@ -27,6 +27,9 @@ A change in what any input yields is a new `CANONICAL_VERSION`, because baseline
    (`GET /a/b/c/d/e`) what follows the fifth, so that routes stay distinct. A query is `?<query>`.
 8. Secrets (`password=…`, `token: …`, `Authorization: …`, `Bearer …`, keys of known services by their form,
    PEM blocks of keys) become `<secret>`.
+
+Which digit stands somewhere matters in few places. `shapes.py` lists them, and is to be told of another one:
+of lines that differ in other digits it has only one made canonical.
 """
 
 from __future__ import annotations
@@ -53,7 +56,7 @@ from driftlock.signals import secrets as secret_forms
 from driftlock.signals.batch import Lines
 from driftlock.signals.clean import clean, cut_end, is_clean
 from driftlock.signals.kernel import entry, inner, pointer, readonly, sources
-from driftlock.signals.magnitudes import begin, packed
+from driftlock.signals.magnitudes import NO_PLACE, NUMBERS_MAX, SIZES, Places, begin, keep_places, packed
 from driftlock.signals.marks import M_CUT, MARKS, put
 from driftlock.signals.scanner import ZERO, mask_line
 
@@ -77,6 +80,30 @@ def canonicalise(
 
     Without `secrets`, step 8 is left out.
     """
+    return _made(buffer, starts, ends, secrets, np.empty((0, 2 * NUMBERS_MAX), np.int16))
+
+
+def canonicalise_with_places(
+    buffer: npt.NDArray[np.uint8],
+    starts: npt.NDArray[np.int64],
+    ends: npt.NDArray[np.int64],
+    *,
+    secrets: bool = True,
+) -> tuple[Lines, Places]:
+    """The same, and where each line's numbers are (`magnitudes.sizes_at`), with which other lines of the same
+    form have theirs read. Of a line that is not clean, or long, the first place is `NO_PLACE` - 1: unknown.
+    """
+    places = np.empty((len(starts), 2 * NUMBERS_MAX), np.int16)
+    return _made(buffer, starts, ends, secrets, places), places
+
+
+def _made(
+    buffer: npt.NDArray[np.uint8],
+    starts: npt.NDArray[np.int64],
+    ends: npt.NDArray[np.int64],
+    secrets: bool,
+    places: Places,
+) -> Lines:
     assert len(starts) == len(ends)
     if len(starts):
         assert int(starts.min()) >= 0
@@ -85,7 +112,8 @@ def canonicalise(
     out = np.empty(int(lengths.sum()) * GROWTH_MAX + LINE_SLACK_BYTES * (len(starts) + 1), dtype=np.uint8)
     offsets = np.zeros(len(starts) + 1, dtype=np.int64)
     numbers = np.empty(len(starts), dtype=np.uint32)
-    _canonical_lines(readonly(buffer), readonly(starts), readonly(ends), secrets, out, offsets, numbers)
+    columns = readonly(buffer), readonly(starts), readonly(ends)
+    _canonical_lines(*columns, secrets, out, offsets, numbers, places)
     return Lines(out[: offsets[-1]].copy(), offsets, numbers)
 
 
@@ -129,10 +157,10 @@ def _append(buffer, bounds, words, word_bounds, which, out, offsets):  # type: i
 
 def _line_loop(made_of: int) -> Any:
     @entry
-    def _canonical_lines(buffer, starts, ends, hide, out_array, offsets, numbers):  # type: ignore[no-untyped-def]
+    def _canonical_lines(buffer, starts, ends, hide, out_array, offsets, numbers, places):  # type: ignore[no-untyped-def]
         assert made_of >= 0  # closed over, so that the cache knows which sources made the kernel
         line_array = np.empty(LINE_BYTES_MAX * 3 + 8, dtype=np.uint8)
-        size_array = np.empty(2, dtype=np.int64)
+        size_array = np.empty(SIZES, dtype=np.int64)
         b, line, out, sizes = pointer(buffer), pointer(line_array), pointer(out_array), pointer(size_array)
         o = ZERO
         for i in range(len(starts)):
@@ -141,11 +169,16 @@ def _line_loop(made_of: int) -> Any:
             if cut:
                 end = cut_end(b, start, start + LINE_BYTES_MAX)
             begin(sizes)
-            if is_clean(b, start, end):
+            clean_already = is_clean(b, start, end)
+            if clean_already:
                 o = mask_line(b, start, end, hide, out, o, sizes)
             else:
                 o = mask_line(line, ZERO, clean(b, start, end, line), hide, out, o, sizes)
             numbers[i] = packed(sizes)
+            if len(places):
+                keep_places(sizes, start, places[i])
+                if cut or not clean_already:
+                    places[i, 0] = NO_PLACE - 1
             if cut:
                 o = put(out, o, M_CUT)
             offsets[i + 1] = o

@@ -19,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from driftlock.signals.chars import CLASS, DIGIT
-from driftlock.signals.kernel import inner
+from driftlock.signals.kernel import entry, inner, pointer, readonly
 from driftlock.signals.marks import M_NUM, put
 
 NUMBERS_MAX = 8
@@ -29,7 +29,44 @@ EXPONENT_MAX = 400
 
 Magnitudes = npt.NDArray[np.uint32]
 
-_PACKED, _SHIFT = 0, 1  # of `sizes`: what a line's numbers are so far, and where the next one goes
+Places = npt.NDArray[np.int16]
+
+# of `sizes`: what a line's numbers are so far, where the next one goes, and where each begins and ends
+_PACKED, _SHIFT, _PLACES = 0, 1, 2
+SIZES = _PLACES + 2 * NUMBERS_MAX
+NO_PLACE = np.int16(-1)
+
+
+def sizes_at(
+    buffer: npt.NDArray[np.uint8],
+    starts: npt.NDArray[np.int64],
+    places: Places,
+    which: npt.NDArray[np.int64],
+) -> Magnitudes:
+    """The magnitudes of the numbers of each line that begins at `buffer[starts[i]]`.
+
+    They lie at `places[which[i]]`, begin and end in turn from the line's first byte, `NO_PLACE` behind the
+    last. A line for which `which[i]` is negative has none.
+    """
+    out = np.zeros(len(starts), np.uint32)
+    _sizes_at(readonly(buffer), readonly(starts), readonly(places), readonly(which), out)
+    return out
+
+
+@entry
+def _sizes_at(buffer, starts, places, which, out):  # type: ignore[no-untyped-def]
+    b = pointer(buffer)
+    for i in range(len(starts)):
+        if which[i] < 0:
+            continue
+        packed_sizes = np.int64(0)
+        for number in range(NUMBERS_MAX):
+            begins = np.int64(places[which[i], 2 * number])
+            if begins < 0:
+                break
+            ends = np.int64(places[which[i], 2 * number + 1])
+            packed_sizes |= bucket(b, starts[i] + begins, starts[i] + ends) << (number * BUCKET_BITS)
+        out[i] = np.uint32(packed_sizes)
 
 
 @inner
@@ -45,11 +82,21 @@ def packed(sizes):  # type: ignore[no-untyped-def]
 
 
 @inner
+def keep_places(sizes, start, out):  # type: ignore[no-untyped-def]
+    """Writes where the numbers of the line that began at `start` begin and end."""
+    for at in range(2 * NUMBERS_MAX):
+        known = at < 2 * (sizes[_SHIFT] // BUCKET_BITS)
+        out[at] = sizes[_PLACES + at] - start if known else NO_PLACE
+
+
+@inner
 def put_number(b, p, e, out, o, sizes):  # type: ignore[no-untyped-def]
     """Writes `<num>` for the number b[p:e], which begins with a digit, and keeps its magnitude."""
     shift = sizes[_SHIFT]
     if shift < NUMBERS_MAX * BUCKET_BITS:
         sizes[_PACKED] |= bucket(b, p, e) << shift
+        at = _PLACES + 2 * (shift // BUCKET_BITS)
+        sizes[at], sizes[at + 1] = p, e
         sizes[_SHIFT] = shift + BUCKET_BITS
     return put(out, o, M_NUM)
 

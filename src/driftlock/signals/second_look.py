@@ -60,8 +60,7 @@ def hidden(
 
     A URL loses what precedes its host, so that it reads as all URLs do.
     """
-    rows = np.zeros(len(starts), np.bool_)
-    _worth_a_look(readonly(buffer), readonly(starts), readonly(ends), rows)
+    rows = may_hold(buffer, starts, ends)
     if not rows.any():
         return buffer, starts, ends
     starts, ends, held = starts.copy(), ends.copy(), len(buffer)
@@ -74,6 +73,15 @@ def hidden(
         more.append(line)
         held += len(line)
     return np.concatenate([buffer, np.frombuffer(b"".join(more), np.uint8)]), starts, ends
+
+
+def may_hold(
+    buffer: npt.NDArray[np.uint8], starts: npt.NDArray[np.int64], ends: npt.NDArray[np.int64]
+) -> npt.NDArray[np.bool_]:
+    """Of each line, whether `hidden` would look at it again."""
+    rows = np.zeros(len(starts), np.bool_)
+    _worth_a_look(readonly(buffer), readonly(starts), readonly(ends), rows)
+    return rows
 
 
 @inner

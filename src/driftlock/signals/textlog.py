@@ -17,7 +17,6 @@ import polars as pl
 
 from driftlock.errors import UsageError
 from driftlock.signals.batch import Lines
-from driftlock.signals.canonical import hash_lines
 from driftlock.signals.log_text import (
     ATTRIBUTES_BYTES_MAX,
     ATTRIBUTES_MAX,
@@ -33,6 +32,7 @@ from driftlock.signals.log_text import (
 )
 from driftlock.signals.masking import DEFAULT_MASKING, Masking
 from driftlock.signals.patterns import extracted
+from driftlock.signals.shapes import Shapes, shapes_of
 from driftlock.signals.text_time import YEAR_UNKNOWN, find_format, line_times
 
 JSON_PROBED_LINES = 20
@@ -48,7 +48,8 @@ Index = npt.NDArray[np.int64]
 class TextBatch:
     """The lines of a chunk of text, blank ones too: row i is `data[starts[i]:ends[i]]`.
 
-    `canonical` and `templates` are as in `LogBatch`; `time_ns` is 0 for a line without a timestamp.
+    `canonical` and `templates` are as in `LogBatch`; `time_ns` is 0 for a line without a timestamp. `shapes`
+    are the rows', or None where they were not asked for: of JSON lines.
     """
 
     canonical: Lines
@@ -56,6 +57,7 @@ class TextBatch:
     time_ns: Index
     starts: Index
     ends: Index
+    shapes: Shapes | None = None
 
     def __len__(self) -> int:
         return len(self.starts)
@@ -71,11 +73,11 @@ def text_batch(data: bytes, *, year: int = YEAR_UNKNOWN, masking: Masking = DEFA
     buffer = np.frombuffer(data, dtype=np.uint8)
     starts, ends = line_bounds(buffer)
     if _is_json(data, starts, ends):
-        canonical, time_ns = _json_batch(data, starts, ends, year, masking)
-    else:
-        time_ns = line_times(buffer, starts, ends, find_format(buffer, starts, ends), year=year)
-        canonical = masking.canonical(buffer, starts, ends)
-    return TextBatch(canonical, hash_lines(canonical), time_ns, starts, ends)
+        return TextBatch(*_json_batch(data, starts, ends, year, masking), starts, ends)
+    time_ns = line_times(buffer, starts, ends, find_format(buffer, starts, ends), year=year)
+    shapes = shapes_of(buffer, starts, ends)
+    canonical, templates = masking.canonical_by_shape(buffer, starts, ends, shapes)
+    return TextBatch(canonical, templates, time_ns, starts, ends, shapes)
 
 
 def line_bounds(buffer: npt.NDArray[np.uint8]) -> tuple[Index, Index]:
@@ -137,7 +139,9 @@ def _is_json(data: bytes, starts: Index, ends: Index) -> bool:
     )
 
 
-def _json_batch(data: bytes, starts: Index, ends: Index, year: int, masking: Masking) -> tuple[Lines, Index]:
+def _json_batch(
+    data: bytes, starts: Index, ends: Index, year: int, masking: Masking
+) -> tuple[Lines, npt.NDArray[np.uint64], Index]:
     decode = msgspec.json.Decoder().decode
     lines: list[bytes] = []
     stamps: list[bytes] = []
@@ -150,7 +154,7 @@ def _json_batch(data: bytes, starts: Index, ends: Index, year: int, masking: Mas
         lines.append(raw if value is None else json_line(value, raw))
         stamps.append(b"" if value is None else json_stamp(value))
     text, bounds = _joined(lines)
-    return masking.canonical(text, bounds[:-1], bounds[1:]), _stamp_times(stamps, year)
+    return *masking.canonical_by_shape(text, bounds[:-1], bounds[1:]), _stamp_times(stamps, year)
 
 
 def _stamp_times(stamps: list[bytes], year: int) -> Index:

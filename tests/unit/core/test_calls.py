@@ -22,7 +22,7 @@ from driftlock.core.coder_calls import (
     UNTOLD,
     find_callers,
 )
-from driftlock.core.log_model import LogModel
+from driftlock.core.log_model import LogModel, _leave_one_out
 from driftlock.core.log_run import NEEDS_ROOM
 from driftlock.core.log_settings import LogSettings
 from driftlock.core.log_stream import LogStream
@@ -162,6 +162,11 @@ def one_by_one() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(
             LogModel, "run", lambda self, units, callers, hours, first, *_, **__: (first, NEEDS_ROOM)
+        )
+        patch.setattr(
+            LogModel,
+            "_leave_one_out",
+            lambda self, units, kept: _leave_one_out(self._coders, units, kept, self.assess),
         )
         yield
 

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from driftlock.core.coder import UNITS_REMEMBERED_MAX
-from driftlock.core.log_model import LogModel
+from driftlock.core.log_model import LogModel, _leave_one_out
 from driftlock.core.log_run import NEEDS_ROOM
 from driftlock.core.log_stream import LogSettings, LogStream
 from driftlock.core.log_units import Assembled
@@ -29,6 +29,11 @@ def one_by_one() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(
             LogModel, "run", lambda self, units, callers, hours, first, *_, **__: (first, NEEDS_ROOM)
+        )
+        patch.setattr(
+            LogModel,
+            "_leave_one_out",
+            lambda self, units, kept: _leave_one_out(self._coders, units, kept, self.assess),
         )
         yield
 
@@ -136,3 +141,22 @@ def test_units_of_whole_input_are_judged_alike_and_long_ones_too() -> None:
     verdicts, _ = both(work)
     assert [v.key for v in verdicts] == [f"u{n}" for n in range(50, len(lengths))]
     assert [v.events for v in verdicts] == lengths[50:]
+
+
+@pytest.mark.parametrize("templates", [8, 400])
+def test_long_baselines_are_learned_alike(templates: int) -> None:
+    """With many templates the tables fill on the way, so that some units go by the plain methods."""
+    rng = np.random.default_rng(templates)
+    lengths = [*rng.integers(1, 20, 900).tolist(), 200, 3]
+    log = rng.integers(0, templates, sum(lengths))
+    numbers = sizes(rng, len(log))
+    keys = [b"%d" % unit for unit, size in enumerate(lengths) for _ in range(size)]
+
+    def work() -> tuple[list[Verdict], bytes]:
+        stream = LogStream(replace(SESSIONS, baseline_units=800))
+        told = {"sessions": keys, "numbers": numbers}
+        verdicts = feed(stream, log, **told, cuts=range(90, len(log), 90), step_ns=SECOND_NS)
+        assert stream.baseline_ref
+        return verdicts, stream.snapshot() + stream.baseline_bytes()
+
+    both(work)
