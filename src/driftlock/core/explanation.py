@@ -130,12 +130,14 @@ class Explainer:
         shifted: dict[int, dict[str, Any]] = {}
         for block in blocks:
             part = block.assessment.count
-            if part.template >= 0 and self._model.count.usual(part.template) > 0:
+            usual = self._model.count.usual(part.template) if part.template >= 0 else None
+            if usual is not None:
                 place = block.unit.distinct.tolist().index(part.template)
                 shifted[part.template] = {
                     "line": self._text(part.template),
                     "count_now": int(block.unit.counts[place]),
-                    "count_before": self._model.count.usual(part.template),
+                    "count_before": usual[0],
+                    "count_before_most": usual[1],
                 }
         return list(shifted.values())[:TEMPLATES_SHOWN_MAX]
 
@@ -172,8 +174,8 @@ class Explainer:
             return self._why_called(block)
         if count.bits > presence.bits:
             place = block.unit.distinct.tolist().index(count.template)
-            now, usual = int(block.unit.counts[place]), self._model.count.usual(count.template)
-            return f"“{self._short(count.template)}” occurs {now} times where {usual} is usual"
+            usual = _told_counts(self._model.count.usual(count.template))
+            return f"“{self._short(count.template)}” occurs {_times(block.unit.counts[place])} where {usual}"
         before = int(self._model.presence.df[presence.template])
         line = self._short(presence.template)
         if presence.template in block.unit.distinct:
@@ -220,6 +222,17 @@ class Explainer:
 
     def _short(self, template: int) -> str:
         return _cut(self._text(template))
+
+
+def _times(count: int) -> str:
+    return "once" if count == 1 else f"{count} times"
+
+
+def _told_counts(usual: tuple[int, int | None] | None) -> str:
+    least, most = usual or (0, 0)
+    if most == least:
+        return f"{least} is usual"
+    return f"{least} and more are usual" if most is None else f"{least} to {most} are usual"
 
 
 def _cut(text: str) -> str:

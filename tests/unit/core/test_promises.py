@@ -107,3 +107,24 @@ def test_the_sentence_does_not_compare_with_next_to_nothing() -> None:
     verdict = stream.flush()[-1]
     assert verdict.alarm
     assert "bits to describe, where next to nothing is usual, and 0 of" in verdict.explanation
+
+
+@pytest.mark.parametrize(
+    ("usual", "told"), [(5, "5 is usual"), (20, "16 to 23 are usual"), (600, "512 and more are usual")]
+)
+def test_the_sentence_tells_how_often_a_line_usually_occurs_not_the_class_of_that(
+    usual: int, told: str
+) -> None:
+    stream = LogStream(LogSettings(mode="session", baseline_units=50))
+    units = [[0, *[1] * usual, 2]] * 300
+    keys = [b"%d" % n for n, unit in enumerate(units) for _ in unit]
+    cuts = np.cumsum([len(unit) for unit in units])[:-1].tolist()
+    feed(stream, flat(units), sessions=keys, cuts=cuts, step_ns=20 * SECOND_NS)
+    feed(stream, [0, 1, 2], sessions=[b"odd"] * 3, step_ns=SECOND_NS)
+    verdict = stream.flush()[-1]
+    assert verdict.explanation.endswith(f"occurs once where {told}.")
+    (shifted,) = verdict.detail["templates_shifted"]
+    least, most = shifted["count_before"], shifted["count_before_most"]
+    assert shifted["count_now"] == 1
+    assert least <= usual
+    assert most is None or usual <= most
