@@ -84,7 +84,7 @@ class Explainer:
             "templates_new": self._new(counts),
             "templates_gone": self._gone(counts),
             "templates_shifted": self._shifted(blocks),
-            "nearest_normal": self._nearest(counts),
+            "nearest_normal": self._nearest(counts, len(blocks)),
         }
 
     def _text_model(self, counts: Counter[int]) -> dict[str, Any]:
@@ -141,9 +141,10 @@ class Explainer:
                 }
         return list(shifted.values())[:TEMPLATES_SHOWN_MAX]
 
-    def _nearest(self, counts: Counter[int]) -> dict[str, Any]:
+    def _nearest(self, counts: Counter[int], blocks: int) -> dict[str, Any]:
+        """As many units of the baseline: beside fewer, half of the ordinary lines would be too many."""
         by_hash = {int(self._templates.hashes[t]): n for t, n in counts.items()}
-        index, own = self._baseline.nearest(by_hash)
+        index, own = self._baseline.nearest(by_hash, units=blocks)
         texts = self._baseline.lines()
         here = {int(self._templates.hashes[t]): self._text(t) for t in counts}
         more = [{"line": here[k], "more": n - own[k]} for k, n in by_hash.items() if n > own[k]]
@@ -152,7 +153,12 @@ class Explainer:
             for k, n in own.items()
             if n > by_hash.get(k, 0)
         ]
-        return {"unit": index, "only_here": more[:LINES_SHOWN_MAX], "only_there": fewer[:LINES_SHOWN_MAX]}
+        return {
+            "unit": index,
+            "units": blocks,
+            "only_here": more[:LINES_SHOWN_MAX],
+            "only_there": fewer[:LINES_SHOWN_MAX],
+        }
 
     def sentence(self, blocks: Sequence[Explained], facts: Significance) -> str:
         """One plain sentence: how surprising, against what, and the main cause."""

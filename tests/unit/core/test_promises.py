@@ -5,10 +5,13 @@ False alarms and power are in `test_validity.py`; `benchmarks/detection_promises
 
 from __future__ import annotations
 
+from collections import Counter
+
 import numpy as np
 import pytest
 from core_logs import SECOND_NS, feed, flat, hash_of, job, zipf
 
+from driftlock.core.log_baseline import Baseline
 from driftlock.core.log_stream import LogSettings, LogStream
 from driftlock.core.templates import TEMPLATES_MAX
 
@@ -128,3 +131,28 @@ def test_the_sentence_tells_how_often_a_line_usually_occurs_not_the_class_of_tha
     assert shifted["count_now"] == 1
     assert least <= usual
     assert most is None or usual <= most
+
+
+@pytest.mark.parametrize("blocks", [1, 2, 4])
+def test_the_nearest_normal_is_as_long_as_the_window_and_differs_least(blocks: int) -> None:
+    stream = LogStream(LogSettings(hop_size=10, window_size=10 * blocks))
+    events = zipf(np.random.default_rng(6), 4_000, 12)
+    feed(stream, events)
+    odd = np.concatenate([events[: 10 * blocks - 1], [77]])
+    verdict = next(v for v in feed(stream, odd, first=4_000) if v.alarm)
+    baseline = Baseline.decode(stream.baseline_bytes())
+    window = Counter(np.concatenate([events, odd])[verdict.first : verdict.last + 1].tolist())
+    hashes = {hash_of(template): template for template in range(100)}
+    names = [hashes[key] for key, _ in baseline.templates[1:]]
+    units = [[names[item - 1] for item in unit.tolist()] for unit in baseline.units]
+    rows = [
+        Counter(flat(units[at : at + blocks]))
+        for at in range(len(units) - blocks + 1)
+        if all(baseline.kept[at : at + blocks])
+    ]
+    least = min(((window - row) + (row - window)).total() for row in rows)
+    told = verdict.detail["nearest_normal"]
+    more, fewer = (sum(line["more"] for line in told[side]) for side in ("only_here", "only_there"))
+    assert more == fewer, "a window and its like are of equal length"
+    assert more + fewer == least
+    assert told["units"] == blocks
