@@ -97,7 +97,6 @@ class SessionStore:
         key belong to no session and are counted. `calls` has each event's span and parent, in stores that
         keep calls (`coder_calls`). `texts` are, by template, the bytes of all texts when it was new.
         """
-        self._compact()
         hashes, halves = _hashes(keys), np.ascontiguousarray(calls).view(np.uint16)
         self.unkeyed += int(np.count_nonzero(hashes == 0))
         opened = np.empty((len(ids), 2), np.int32)
@@ -128,6 +127,7 @@ class SessionStore:
                 yield from self._make_room()
             elif why == kernels.NEEDS_GROWTH:
                 self._grow()
+        self._compact()
 
     def _compact(self) -> None:
         """Gives back what the arrays have too much of: many short sessions now, few long ones then."""

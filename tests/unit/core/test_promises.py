@@ -100,6 +100,14 @@ def test_the_whole_state_of_a_full_stream_takes_at_most_256_kib(
     assert 200 * 1024 < held <= 256 * 1024, held / 1024
 
 
+def test_one_large_call_leaves_no_more_behind_than_many_small_ones() -> None:
+    """Sessions crowd each other out while templates, tables and scores take the room they had."""
+    events = np.random.default_rng(8).integers(0, TEMPLATES_MAX - 1, 10_000)
+    stream = LogStream(LogSettings(mode="session"), tells=False)
+    feed(stream, events, sessions=[b"%d" % (n % 900) for n in range(len(events))])
+    assert stream.state_bytes <= 256 * 1024, stream.state_bytes / 1024
+
+
 def test_the_sentence_does_not_compare_with_next_to_nothing() -> None:
     stream = LogStream(LogSettings(mode="session"))
     units = [[0, 1, 2]] * 900
