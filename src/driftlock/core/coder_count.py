@@ -45,6 +45,19 @@ def bucket_of(count: int) -> int:
     return bucket
 
 
+def counts_of(bucket: int) -> tuple[int, int | None]:
+    """The least and the most of a bucket's counts; no most where it is open."""
+    least = bucket
+    while bucket_of(least) < bucket:
+        least += 1
+    if bucket == BUCKETS - 1:
+        return least, None
+    most = least
+    while bucket_of(most + 1) == bucket:
+        most += 1
+    return least, most
+
+
 @numba.njit(cache=True)
 def count_bits(distinct: IdArray, counts: IdArray, histogram: Histogram) -> tuple[float, int]:
     """The bits of the most surprising count, and its template (-1: none)."""
@@ -103,10 +116,11 @@ class CountCoder:
             self.units >>= 1
             self.halved += 1
 
-    def usual(self, template: int) -> int:
-        """The most frequent bucket of counts of a template, 0 when it was never learned."""
+    def usual(self, template: int) -> tuple[int, int | None] | None:
+        """The counts of a template's most frequent bucket, the least and the most of them; no most where the
+        bucket is open, and None when the template was never learned."""
         row = self.histogram[template]
-        return int(np.argmax(row)) if row.any() else 0
+        return counts_of(int(np.argmax(row))) if row.any() else None
 
     def reserve(self, capacity: int) -> None:
         """Makes room for template ids below `capacity`."""

@@ -36,6 +36,7 @@ SIZES = (
     "100 million to 1 billion", "1 billion or more",
 )  # fmt: skip
 """What the buckets of `coder_numbers` are called; a sign is left out."""
+_ORDINAL_ENDINGS = {1: "st", 2: "nd", 3: "rd"}
 _WHENCE = {NOBODY: "root", ELSEWHERE: "elsewhere"}
 _CALLED = {NOBODY: "called by nobody", ELSEWHERE: "called by what is not in its trace here"}
 _FINE_GRID = 4 * BIT_GRID  # halved parts and their shares lie on it
@@ -92,7 +93,7 @@ class Explainer:
             "templates_new": self._new(counts),
             "templates_gone": self._gone(counts),
             "templates_shifted": self._shifted(blocks),
-            "nearest_normal": self._nearest(counts),
+            "nearest_normal": self._nearest(counts, len(blocks)),
         }
 
     def _text_model(self, counts: Counter[int]) -> dict[str, Any]:
@@ -138,18 +139,21 @@ class Explainer:
         shifted: dict[int, dict[str, Any]] = {}
         for block in blocks:
             part = block.assessment.count
-            if part.template >= 0 and self._model.count.usual(part.template) > 0:
+            usual = self._model.count.usual(part.template) if part.template >= 0 else None
+            if usual is not None:
                 place = block.unit.distinct.tolist().index(part.template)
                 shifted[part.template] = {
                     "line": self._text(part.template),
                     "count_now": int(block.unit.counts[place]),
-                    "count_before": self._model.count.usual(part.template),
+                    "count_before": usual[0],
+                    "count_before_most": usual[1],
                 }
         return list(shifted.values())[:TEMPLATES_SHOWN_MAX]
 
-    def _nearest(self, counts: Counter[int]) -> dict[str, Any]:
+    def _nearest(self, counts: Counter[int], blocks: int) -> dict[str, Any]:
+        """As many units of the baseline: beside fewer, half of the ordinary lines would be too many."""
         by_hash = {int(self._templates.hashes[t]): n for t, n in counts.items()}
-        index, own = self._baseline.nearest(by_hash)
+        index, own = self._baseline.nearest(by_hash, units=blocks)
         texts = self._baseline.lines()
         here = {int(self._templates.hashes[t]): self._text(t) for t in counts}
         more = [{"line": here[k], "more": n - own[k]} for k, n in by_hash.items() if n > own[k]]
@@ -158,7 +162,12 @@ class Explainer:
             for k, n in own.items()
             if n > by_hash.get(k, 0)
         ]
-        return {"unit": index, "only_here": more[:LINES_SHOWN_MAX], "only_there": fewer[:LINES_SHOWN_MAX]}
+        return {
+            "unit": index,
+            "units": blocks,
+            "only_here": more[:LINES_SHOWN_MAX],
+            "only_there": fewer[:LINES_SHOWN_MAX],
+        }
 
     def sentence(self, blocks: Sequence[Explained], facts: Significance) -> str:
         """One plain sentence: how surprising, against what, and the main cause."""
@@ -182,8 +191,8 @@ class Explainer:
             return self._why_called(block)
         if count.bits > presence.bits:
             place = block.unit.distinct.tolist().index(count.template)
-            now, usual = int(block.unit.counts[place]), self._model.count.usual(count.template)
-            return f"“{self._short(count.template)}” occurs {now} times where {usual} is usual"
+            usual = _told_counts(self._model.count.usual(count.template))
+            return f"“{self._short(count.template)}” occurs {_times(block.unit.counts[place])} where {usual}"
         before = int(self._model.presence.df[presence.template])
         line = self._short(presence.template)
         if presence.template in block.unit.distinct:
@@ -255,7 +264,18 @@ class Explainer:
 
 
 def _ordinal(number: int) -> str:
-    return f"{number}{ {1: 'st', 2: 'nd', 3: 'rd'}.get(number, 'th') }"
+    return f"{number}{_ORDINAL_ENDINGS.get(number, 'th')}"
+
+
+def _times(count: int) -> str:
+    return "once" if count == 1 else f"{count} times"
+
+
+def _told_counts(usual: tuple[int, int | None] | None) -> str:
+    least, most = usual or (0, 0)
+    if most == least:
+        return f"{least} is usual"
+    return f"{least} and more are usual" if most is None else f"{least} to {most} are usual"
 
 
 def _cut(text: str) -> str:

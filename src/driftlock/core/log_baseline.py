@@ -93,15 +93,21 @@ class Baseline:
             size += len(parts[-1]) + 1
         return b"\n".join(parts)[:length]
 
-    def nearest(self, counts: Mapping[int, int]) -> tuple[int, Counter[int]]:
-        """The kept unit whose template counts (by hash) differ least from `counts`, and its counts."""
+    def nearest(self, counts: Mapping[int, int], *, units: int) -> tuple[int, Counter[int]]:
+        """The first of so many kept units in a row whose template counts (by hash) together differ least from
+        `counts`, and those counts. Where trimming left no such row, it may hold a unit that was taken out."""
         keys = [key for key, _ in self.templates]
         wanted = np.array([counts.get(key, 0) for key in keys], np.int64)
         sizes = [len(unit) for unit in self.units]
-        table = np.zeros((len(self.units), len(keys)), np.int64)
-        np.add.at(table, (np.repeat(np.arange(len(sizes)), sizes), np.concatenate(self.units)), 1)
+        table = np.zeros((1 + len(self.units), len(keys)), np.int64)
+        np.add.at(table, (1 + np.repeat(np.arange(len(sizes)), sizes), np.concatenate(self.units)), 1)
+        row = min(units, len(self.units))
+        sums = np.cumsum(table, axis=0)
+        table = sums[row:] - sums[:-row]
+        kept = np.lib.stride_tricks.sliding_window_view(np.array(self.kept, np.bool_), row).all(axis=1)
         away = np.abs(table - wanted).sum(axis=1)  # templates that no baseline unit knows add the same to all
-        away[~np.array(self.kept, np.bool_)] = np.iinfo(np.int64).max
+        if kept.any():
+            away[~kept] = np.iinfo(np.int64).max
         best = int(np.argmin(away))
         return best, Counter({keys[item]: int(table[best, item]) for item in np.flatnonzero(table[best])})
 

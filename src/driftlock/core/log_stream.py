@@ -9,7 +9,7 @@ the stream is. State is bounded, and a function of the events and clocks handed 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Any
 
@@ -39,6 +39,7 @@ from driftlock.core.verdict import Verdict, WarmUp
 __all__ = ["LogSettings", "LogStream"]
 
 SNAPSHOT_FORMAT = 8
+_NO_SLOT = np.full(1, -1, np.int32)
 END_BITS_MAX = 0.15
 """A session whose end costs no more ended where nine in ten with the same last lines do."""
 Hashes = npt.NDArray[np.uint64]
@@ -81,6 +82,7 @@ class LogStream:
         self._marks = np.zeros(self._templates.capacity, np.int32)
         self._warming = Waiting()
         self._baseline: StoredBaseline | None = None
+        self._leave_room()
 
     def add(
         self,
@@ -249,6 +251,7 @@ class LogStream:
             self._model.forget(evicted)
             self._judge.forget(evicted)
             self._sessions.forget(evicted)
+            self._leave_room()
 
     def _take(self, units: Units | None, now_ns: int | Int64s) -> list[Verdict]:
         """Judges and learns units; `now_ns` is the clock at all or at each."""
@@ -300,8 +303,8 @@ class LogStream:
         return verdicts
 
     def _leave_room(self) -> None:
-        """Tells the sessions what the rest takes: all that changes with units judged, and nothing else, so
-        that it does not depend on how events come in calls."""
+        """Tells the sessions what the rest takes: all that changes with units judged or templates evicted,
+        and nothing else, so that it depends neither on how events come in calls nor on restarts."""
         parts = self._judge.growing_bytes + self._model.table_bytes
         self._sessions.leave_room(parts + (len(self._baseline.compressed) if self._baseline else 0))
 
@@ -350,7 +353,7 @@ class LogStream:
         return verdict
 
     def _warm(self, unit: Units) -> None:
-        self._warming.add(unit)
+        self._warming.add(replace(unit, slots=_NO_SLOT))  # sessions change places until the baseline is whole
         if self._settings.baseline_complete(self._warming.units, self._warming.events):
             self._learn_baseline()
 
@@ -379,7 +382,8 @@ class LogStream:
         )
         self._judge.begin(warming, units, assessments)
         none = np.zeros(len(warming), np.bool_)
-        self._sessions.settle(warming, np.array(kept), none, none)
+        held = replace(warming, slots=self._sessions.slots_of(warming.first))
+        self._sessions.settle(held, np.array(kept), none, none)
 
     def _is_unseen(self, cause: Cause, made: Assessment) -> bool:
         """Whether a cause is a line, a call of an operation by another, or a magnitude never learned."""

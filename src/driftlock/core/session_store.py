@@ -100,7 +100,6 @@ class SessionStore:
         keep calls (`coder_calls`), `numbers` its strangest number. `texts` are, by template, the bytes of all
         texts, and of what else is kept by template, when it was new.
         """
-        self._compact()
         hashes, halves = _hashes(keys), np.ascontiguousarray(calls).view(np.uint16)
         self.unkeyed += int(np.count_nonzero(hashes == 0))
         opened = np.empty((len(ids), 2), np.int32)
@@ -132,6 +131,7 @@ class SessionStore:
                 yield from self._make_room()
             elif why == kernels.NEEDS_GROWTH:
                 self._grow()
+        self._compact()
 
     def _compact(self) -> None:
         """Gives back what the arrays have too much of: many short sessions now, few long ones then."""
@@ -191,12 +191,22 @@ class SessionStore:
         expected one, whether they alarmed."""
         for row, slot in enumerate(units.slots.tolist()):
             s = self._rows
-            if slot < 0 or slot >= len(s.key) or s.place[slot] == OPEN or s.first[slot] != units.first[row]:
-                continue
+            if slot < 0 or slot >= len(s.key) or s.first[slot] != units.first[row]:
+                continue  # forgotten meanwhile; what is noted on a free slot is wiped when it is taken
             s.taught[slot], s.alarmed[slot] = taught[row], alarmed[row]
             if over[row] and s.place[slot] == PAUSED:
                 kernels.unlink(s, self._links, slot)
                 kernels.link(s, self._links, slot, OVER)
+
+    def slots_of(self, first: Int64s) -> IdArray:
+        """Where sessions are kept now, by the position of their first event; -1 for what is not kept.
+
+        Slots are good until events are taken: the store is packed anew when it is restored or has too much
+        room. What waited for longer, as a baseline does, looks them up again.
+        """
+        held = np.concatenate([self._listed(place) for place in range(LISTS)])
+        places = dict(zip(self._rows.first[held].tolist(), held.tolist(), strict=True))
+        return np.array([places.get(position, -1) for position in first.tolist()], np.int32)
 
     def ids_in_use(self) -> IdArray:
         """The template ids that open sessions name."""

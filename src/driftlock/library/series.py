@@ -95,7 +95,7 @@ class SeriesDetector:
         number from 1, in the order of all that this detector was given; only alarms are explained.
         """
         columns, episodes = self._score(values, times, series, cumulative)
-        value = np.asarray(values, np.float64).reshape(-1)
+        value = _numbers(values)
         time_ns = row_times(times, len(value))
         number = self._points - len(value) + 1
         return [
@@ -219,15 +219,22 @@ def series_id(name: str) -> int:
 def _ids(series: Names, rows: int) -> npt.NDArray[np.uint64]:
     if isinstance(series, str):
         return np.full(rows, series_id(series), np.uint64)
+    if not isinstance(series, Sequence | np.ndarray):
+        raise InputError(f"series is a name or one name a value, not {type(series).__name__}")
     if len(series) != rows:
         raise InputError(f"there are {len(series)} names for {rows} values")
+    if wrong := [name for name in series if not isinstance(name, str)]:
+        raise InputError(f"the name of a series is a text, not {type(wrong[0]).__name__}")
     known = {name: series_id(name) for name in dict.fromkeys(series)}
     return np.array([known[name] for name in series], np.uint64)
 
 
 def _numbers(values: npt.ArrayLike) -> npt.NDArray[np.float64]:
+    """A copy as float64, NaN where masked: a kernel of its own is compiled for arrays that are read-only."""
     try:
-        found = np.asarray(values, np.float64)
+        found = np.array(values, np.float64)
+        if isinstance(values, np.ma.MaskedArray):
+            found[np.ma.getmaskarray(values)] = np.nan
     except (TypeError, ValueError) as error:
         raise InputError(f"values are not numbers: {error}") from error
     if found.ndim > 1:

@@ -21,6 +21,11 @@ from driftlock.signals.textlog import json_line, json_stamp
 VOTES = 20
 """Lines with a timestamp after which a source's format is settled; until then the leading one holds."""
 
+ROWS_A_VOTE_MAX = 8_192
+"""Lines without timestamps are looked at in every format for ever, so many at once."""
+
+Int64s = npt.NDArray[np.int64]
+
 _DECODE = msgspec.json.Decoder().decode
 
 
@@ -57,23 +62,33 @@ class LineReader:
         buffer, bounds = joined(stamps)
         starts, ends = bounds[:-1], bounds[1:]
         times = np.zeros(len(stamps), np.int64)
-        row = 0
+        row, rows = 0, VOTES
         while row < len(stamps) and sum(self._votes) < VOTES:
-            times[row] = self._vote(buffer, starts[row : row + 1], ends[row : row + 1])
-            row += 1
+            row += self._vote(
+                buffer, starts[row : row + rows], ends[row : row + rows], times[row : row + rows]
+            )
+            rows = min(2 * rows, ROWS_A_VOTE_MAX)
         if row < len(stamps):
             form = FORMATS[int(np.argmax(self._votes))]
             times[row:] = line_times(buffer, starts[row:], ends[row:], form, year=self._year)
         return times
 
-    def _vote(
-        self, buffer: npt.NDArray[np.uint8], start: npt.NDArray[np.int64], end: npt.NDArray[np.int64]
-    ) -> int:
-        """The time of one of the first lines in the format that leads with it."""
-        found = [int(line_times(buffer, start, end, form, year=self._year)[0]) for form in FORMATS]
-        for place, time_ns in enumerate(found):
-            self._votes[place] += time_ns > 0
-        return found[int(np.argmax(self._votes))]
+    def _vote(self, buffer: npt.NDArray[np.uint8], starts: Int64s, ends: Int64s, times: Int64s) -> int:
+        """Writes the times of some of the first lines, each in the format that leads with it; returns of how
+        many, for with one of them the choice may be settled."""
+        read = [line_times(buffer, starts, ends, form, year=self._year) for form in FORMATS]
+        if len(starts) == 1:  # without arrays: a fifth of what a call of one line costs
+            for place, found_ns in enumerate(read):
+                self._votes[place] += bool(found_ns[0] > 0)
+            times[0] = read[self._votes.index(max(self._votes))][0]
+            return 1
+        found = np.stack(read)
+        votes = np.array(self._votes)[:, None] + np.cumsum(found > 0, axis=1)
+        before = votes.sum(axis=0) - (found > 0).sum(axis=0)
+        rows = int(np.count_nonzero(before < VOTES))
+        times[:rows] = found[votes[:, :rows].argmax(axis=0), np.arange(rows)]
+        self._votes = votes[:, rows - 1].tolist()
+        return rows
 
 
 def joined(lines: Sequence[bytes]) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64]]:

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from driftlock.core.coder import BIT_GRID, CodedUnit, Coder, coded_unit
 from driftlock.core.coder_context import SAMPLE as CONTEXT_SAMPLE
 from driftlock.core.coder_context import ContextCoder
-from driftlock.core.coder_count import BUCKETS, CountCoder, bucket_of
+from driftlock.core.coder_count import BUCKETS, CountCoder, bucket_of, counts_of
 from driftlock.core.coder_count import SAMPLE as COUNT_SAMPLE
 from driftlock.core.coder_presence import SAMPLE, PresenceCoder
 from driftlock.core.coder_set import SetCoder
@@ -124,6 +124,13 @@ def presence_oracle(units: list[list[int]], probe: list[int]) -> float:
         elif df[template]:
             costs.append(math.log2((sample + 1) / ((n - df[template]) / n * sample + 0.5)))
     return max(costs)
+
+
+def test_the_counts_of_a_bucket_are_those_that_fall_into_it() -> None:
+    for bucket in range(BUCKETS):
+        least, most = counts_of(bucket)
+        held = [count for count in range(2_000) if bucket_of(count) == bucket]
+        assert held == list(range(least, 2_000 if most is None else most + 1))
 
 
 def count_oracle(units: list[list[int]], probe: list[int]) -> float:

@@ -9,6 +9,7 @@ from core_logs import SECOND_NS, hash_of, job, line_of
 
 from driftlock.core.log_stream import LogSettings, LogStream
 from driftlock.core.log_units import Assembled
+from driftlock.core.session_kernel import OTHERS
 from driftlock.core.verdict import Verdict
 
 JOBS, BASELINE = 900, 100
@@ -36,16 +37,17 @@ def columns(events: list[Event]):  # type: ignore[no-untyped-def]
     return hashes, np.frombuffer(b"".join(lines), np.uint8), starts, ends
 
 
-def online(events: list[Event]) -> list[Verdict]:
-    """Every event as it comes, and a look at the clock each second that has any."""
-    stream = LogStream(
-        LogSettings(mode="session", baseline_units=BASELINE, session_idle_ns=30 * SECOND_NS), tells=False
-    )
+def online(events: list[Event], *, restarts: bool = False) -> list[Verdict]:
+    """Every event as it comes, and a look at the clock each second that has any, after a restart if told."""
+    settings = LogSettings(mode="session", baseline_units=BASELINE, session_idle_ns=30 * SECOND_NS)
+    stream = LogStream(settings, tells=False)
     verdicts: list[Verdict] = []
     row = 0
     for second, group in groupby(events, key=lambda event: int(event[0])):
         part = list(group)
         count = len(part)
+        if restarts:
+            stream = LogStream.restore(settings, stream.snapshot())
         verdicts += stream.add(
             *columns(part),
             np.full(count, second * SECOND_NS),
@@ -104,6 +106,35 @@ def test_a_session_that_went_on_does_not_vouch_for_itself() -> None:
     assert len(in_steps) == len(odd)
     # the calibration set grew by the steps' own verdicts, but no coder knows of them
     assert in_steps[-1] == at_once[0]
+
+
+def told(verdicts: list[Verdict]) -> list[tuple[str, float, float, bool]]:
+    return [(v.key, v.score, v.p_value, v.alarm) for v in verdicts]
+
+
+def test_restarts_change_no_verdict_although_sessions_pause_across_the_end_of_the_baseline() -> None:
+    """The store is packed anew by a restart; sessions of the baseline that go on later must still be found,
+    or else what was learned of them would not be taken back."""
+    events = paused_jobs(1)[:2_500]
+    assert told(online(events, restarts=True)) == told(online(events))
+
+
+def test_a_restart_leaves_sessions_as_much_room_as_there_was() -> None:
+    """What else the stream holds shrinks with evictions: causes of templates that are gone are dropped."""
+    settings = LogSettings(mode="session", baseline_units=50, session_idle_ns=SECOND_NS)
+    stream = LogStream(settings, tells=False)
+    rooms = set()
+    for row in range(2_400):
+        given = (np.array([row * SECOND_NS]), np.array([row]))
+        stream.add(*columns([(0.0, 0, row)]), *given, sessions=[b"%d" % (row // 2)], now_ns=row * SECOND_NS)
+        if row % 50 == 0:
+            held = [
+                s._sessions._links.free[OTHERS]
+                for s in (stream, LogStream.restore(settings, stream.snapshot()))
+            ]
+            assert held[0] == held[1]
+            rooms.add(int(held[0]))
+    assert len(rooms) > 5
 
 
 def test_a_session_alarms_once_however_often_it_goes_on() -> None:

@@ -5,10 +5,13 @@ False alarms and power are in `test_validity.py`; `benchmarks/detection_promises
 
 from __future__ import annotations
 
+from collections import Counter
+
 import numpy as np
 import pytest
 from core_logs import SECOND_NS, feed, flat, hash_of, job, zipf
 
+from driftlock.core.log_baseline import Baseline
 from driftlock.core.log_stream import LogSettings, LogStream
 from driftlock.core.templates import TEMPLATES_MAX
 
@@ -100,6 +103,14 @@ def test_the_whole_state_of_a_full_stream_takes_at_most_256_kib(
     assert 200 * 1024 < held <= 256 * 1024, held / 1024
 
 
+def test_one_large_call_leaves_no_more_behind_than_many_small_ones() -> None:
+    """Sessions crowd each other out while templates, tables and scores take the room they had."""
+    events = np.random.default_rng(8).integers(0, TEMPLATES_MAX - 1, 10_000)
+    stream = LogStream(LogSettings(mode="session"), tells=False)
+    feed(stream, events, sessions=[b"%d" % (n % 900) for n in range(len(events))])
+    assert stream.state_bytes <= 256 * 1024, stream.state_bytes / 1024
+
+
 def test_the_sentence_does_not_compare_with_next_to_nothing() -> None:
     stream = LogStream(LogSettings(mode="session"))
     units = [[0, 1, 2]] * 900
@@ -110,3 +121,49 @@ def test_the_sentence_does_not_compare_with_next_to_nothing() -> None:
     verdict = stream.flush()[-1]
     assert verdict.alarm
     assert "bits to describe, where next to nothing is usual, and 0 of" in verdict.explanation
+
+
+@pytest.mark.parametrize(
+    ("usual", "told"), [(5, "5 is usual"), (20, "16 to 23 are usual"), (600, "512 and more are usual")]
+)
+def test_the_sentence_tells_how_often_a_line_usually_occurs_not_the_class_of_that(
+    usual: int, told: str
+) -> None:
+    stream = LogStream(LogSettings(mode="session", baseline_units=50))
+    units = [[0, *[1] * usual, 2]] * 300
+    keys = [b"%d" % n for n, unit in enumerate(units) for _ in unit]
+    cuts = np.cumsum([len(unit) for unit in units])[:-1].tolist()
+    feed(stream, flat(units), sessions=keys, cuts=cuts, step_ns=20 * SECOND_NS)
+    feed(stream, [0, 1, 2], sessions=[b"odd"] * 3, step_ns=SECOND_NS)
+    verdict = stream.flush()[-1]
+    assert verdict.explanation.endswith(f"occurs once where {told}.")
+    (shifted,) = verdict.detail["templates_shifted"]
+    least, most = shifted["count_before"], shifted["count_before_most"]
+    assert shifted["count_now"] == 1
+    assert least <= usual
+    assert most is None or usual <= most
+
+
+@pytest.mark.parametrize("blocks", [1, 2, 4])
+def test_the_nearest_normal_is_as_long_as_the_window_and_differs_least(blocks: int) -> None:
+    stream = LogStream(LogSettings(hop_size=10, window_size=10 * blocks))
+    events = zipf(np.random.default_rng(6), 4_000, 12)
+    feed(stream, events)
+    odd = np.concatenate([events[: 10 * blocks - 1], [77]])
+    verdict = next(v for v in feed(stream, odd, first=4_000) if v.alarm)
+    baseline = Baseline.decode(stream.baseline_bytes())
+    window = Counter(np.concatenate([events, odd])[verdict.first : verdict.last + 1].tolist())
+    hashes = {hash_of(template): template for template in range(100)}
+    names = [hashes[key] for key, _ in baseline.templates[1:]]
+    units = [[names[item - 1] for item in unit.tolist()] for unit in baseline.units]
+    rows = [
+        Counter(flat(units[at : at + blocks]))
+        for at in range(len(units) - blocks + 1)
+        if all(baseline.kept[at : at + blocks])
+    ]
+    least = min(((window - row) + (row - window)).total() for row in rows)
+    told = verdict.detail["nearest_normal"]
+    more, fewer = (sum(line["more"] for line in told[side]) for side in ("only_here", "only_there"))
+    assert more == fewer, "a window and its like are of equal length"
+    assert more + fewer == least
+    assert told["units"] == blocks

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from driftlock import SeriesDetector, Verdict
 from driftlock.core.series import score_series
+from driftlock.core.series_rows import observe_rows
 from driftlock.errors import InputError, UsageError
 
 MINUTE_NS = 60_000_000_000
@@ -111,6 +112,21 @@ def test_one_point_at_a_time_and_what_is_not_finite() -> None:
     assert detector.warm_up("unknown").units_seen == 0
 
 
+def test_a_masked_value_tells_nothing_whatever_it_hides() -> None:
+    hidden = [np.ma.masked_array([1.0, 2.0, hidden], [False, False, True]) for hidden in (3.0, 9e9)]
+    columns = [SeriesDetector().score(values, [1, 2, 3]) for values in hidden]
+    assert columns[0].status.tolist() == columns[1].status.tolist() == [1, 1, 3]
+
+
+def test_values_that_are_read_only_need_no_kernel_of_their_own() -> None:
+    values = np.arange(3.0)
+    SeriesDetector().score(values, [1, 2, 3])
+    kernels = len(observe_rows.signatures)
+    values.setflags(write=False)
+    SeriesDetector().score(values, [1, 2, 3])
+    assert len(observe_rows.signatures) == kernels
+
+
 def test_the_bound_on_series_is_kept_and_told() -> None:
     detector = SeriesDetector(series_max=2)
     detector.observe([1.0, 2.0, 3.0], [1, 1, 1], series=["a", "b", "c"])
@@ -123,12 +139,14 @@ def test_the_bound_on_series_is_kept_and_told() -> None:
     [
         lambda d: d.observe([1.0, 2.0], [1]),
         lambda d: d.observe([1.0], [1], series=["a", "b"]),
+        lambda d: d.observe([1.0], [1], series=[5]),
+        lambda d: d.observe([1.0], [1], series=None),
         lambda d: d.observe(["x"], [1]),
         lambda d: d.observe([[1.0]], [1]),
         lambda d: d.observe([1.0], [1.5]),
         lambda d: d.observe([1.0], 1.5),
     ],
-    ids=["times", "names", "text", "shape", "float", "one-float"],
+    ids=["times", "names", "no-text", "no-name", "text", "shape", "float", "one-float"],
 )
 def test_wrong_input_is_refused_and_nothing_is_learned(call) -> None:  # type: ignore[no-untyped-def]
     detector = SeriesDetector()
