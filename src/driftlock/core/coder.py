@@ -46,13 +46,15 @@ def tally(ids: IdArray, marks: IdArray, distinct: IdArray, counts: IdArray) -> i
 
 @dataclass(frozen=True, slots=True)
 class CodedUnit:
-    """A unit as coders read it: template ids in order, the distinct ones as they appear, their counts, and
-    for units whose events tell it, who called each (see `coder_calls`)."""
+    """A unit as coders read it: template ids in order, the distinct ones as they appear, their counts, for
+    units whose events tell it, who called each (see `coder_calls`), and how many events it has: of a block of
+    time, not all may be among `ids`."""
 
     ids: IdArray
     distinct: IdArray
     counts: IdArray
     callers: npt.NDArray[np.uint32]
+    volume: int
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -61,11 +63,18 @@ class CodedUnit:
 _NO_CALLERS = np.zeros(0, np.uint32)
 
 
-def coded_unit(ids: IdArray, marks: IdArray, callers: npt.NDArray[np.uint32] = _NO_CALLERS) -> CodedUnit:
-    """Tallies a sequence of ids. `marks` is scratch: zeros, longer than the highest id, zeros again after."""
+def coded_unit(
+    ids: IdArray,
+    marks: IdArray,
+    callers: npt.NDArray[np.uint32] = _NO_CALLERS,
+    *,
+    volume: int | None = None,
+) -> CodedUnit:
+    """Tallies a sequence of ids. `marks` is scratch: zeros, longer than the highest id, zeros again after.
+    Without `volume` they are all of the unit's events."""
     distinct, counts = np.empty(len(ids), np.int32), np.empty(len(ids), np.int32)
     size = tally(ids, marks, distinct, counts)
-    return CodedUnit(ids, distinct[:size], counts[:size], callers)
+    return CodedUnit(ids, distinct[:size], counts[:size], callers, len(ids) if volume is None else volume)
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,9 +11,10 @@ or several symbols followed it: where events do not depend on the ones before, w
 chance, and order 3 unweighed costs ever more the longer such a stream is learned.
 
 A unit starts in an empty context and, where units are whole sessions, ends with a symbol of its own, so that
-a session cut short is a surprise. A unit's code length is its mean bits a symbol and, for one wrong step
-drowns in the mean of fifty right ones, half of −log2 of the share of units whose most surprising symbol cost
-as much as its own, or nearly: nothing where such steps are usual, four bits where they are new.
+a session cut short is a surprise. A unit without events is that symbol alone: after the start it is as likely
+as such units are. A unit's code length is its mean bits a symbol and, for one wrong step drowns in the mean
+of fifty right ones, half of −log2 of the share of units whose most surprising symbol cost as much as its own,
+or nearly: nothing where such steps are usual, four bits where they are new.
 """
 
 from __future__ import annotations
@@ -248,7 +249,7 @@ class ContextCoder:
             follow_steps(self.steps, each[WORST])
 
     def _symbols(self, ids: IdArray) -> Hashes:
-        if not self._ends:
+        if not self._ends and len(ids):
             return self._templates.hashes[ids]
         symbols = np.empty(len(ids) + 1, np.uint64)
         np.take(self._templates.hashes, ids, out=symbols[:-1])

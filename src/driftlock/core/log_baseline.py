@@ -26,7 +26,8 @@ REFERENCES = 8
 class Baseline:
     """Units as sequences of ids into `templates` (hash and line); `kept` tells which the trimming left.
 
-    `callers` has, where events tell them, who called each event of each unit (`coder_calls`).
+    `callers` has, where events tell them, who called each event of each unit (`coder_calls`), and `volumes`,
+    of blocks of time, how many events each unit had (`time_blocks`).
     """
 
     templates: Sequence[tuple[int, bytes]]
@@ -36,9 +37,11 @@ class Baseline:
     last: int
     about: Mapping[str, Any]
     callers: Sequence[Callers] = ()
+    volumes: Sequence[int] = ()
 
     def encode(self) -> bytes:
         """Deterministic bytes: what `baseline_ref` is the SHA-256 of."""
+        volumes = {"volumes": list(self.volumes)} if self.volumes else {}
         return pack(
             {
                 "format": FORMAT,
@@ -50,6 +53,7 @@ class Baseline:
                 "units": np.concatenate(self.units).astype("<u2").tobytes(),
                 "kept": list(self.kept),
                 "callers": b"".join(each.astype("<u4").tobytes() for each in self.callers),
+                **volumes,
             }
         )
 
@@ -62,7 +66,8 @@ class Baseline:
         templates = [(key, text) for key, text in raw["templates"]]
         told = np.frombuffer(raw["callers"], "<u4").astype(np.uint32)
         callers = np.split(told, ends[:-1]) if len(told) else ()
-        return cls(templates, units, raw["kept"], raw["first"], raw["last"], raw["about"], callers)
+        span, volumes = (raw["first"], raw["last"]), raw.get("volumes", ())
+        return cls(templates, units, raw["kept"], *span, raw["about"], callers, volumes)
 
     def text(self, unit: int) -> bytes:
         """The canonical lines of a unit."""

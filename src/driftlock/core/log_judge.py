@@ -173,7 +173,7 @@ class Judge:
             calibration_size=rank.size,
             alarm=alarm or drift is not None,
             events_known=int(units.known[row]),
-            kind="drift" if drift else "unit",
+            kind="drift" if drift else "unit" if self.window.events else "silence",
             baseline_ref=ref,
             **told,
         )

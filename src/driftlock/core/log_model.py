@@ -25,6 +25,7 @@ from driftlock.core.coder_context import ContextCoder
 from driftlock.core.coder_count import CountCoder
 from driftlock.core.coder_presence import PresenceCoder
 from driftlock.core.coder_set import SetCoder
+from driftlock.core.coder_volume import VolumeCoder
 from driftlock.core.counters import CounterTable
 from driftlock.core.log_run import (
     COUNT_WEIGHT,
@@ -52,9 +53,10 @@ class Assessment:
     """A unit's score before it is learned, in bits, and what it is made of.
 
     `score` is exactly presence.bits + order_shares.sum() + count.bits + set_bits + call.bits, counts and sets
-    weighted already. `caller` is that of the call (`coder_calls`). `order_shares` has one entry a symbol: the
-    unit's events and, for sessions, its end. `order_notes` are what the context coder is to know of the unit,
-    and `end_bits` what the last symbol costs alone; empty and 0 once it is learned.
+    weighted already. `count` is of no template where the number of all events is farther off. `caller` is
+    that of the call (`coder_calls`). `order_shares` has one entry a symbol: the unit's events and, for
+    sessions, its end. `order_notes` are what the context coder is to know of the unit, and `end_bits` what
+    the last symbol costs alone; empty and 0 once it is learned.
     """
 
     score: float
@@ -72,19 +74,23 @@ class Assessment:
 class LogModel:
     """The coders of one stream. Not thread-safe."""
 
-    def __init__(self, templates: TemplateTable, *, ends: bool, calls: bool = False) -> None:
+    def __init__(
+        self, templates: TemplateTable, *, ends: bool, calls: bool = False, volumes: bool = False
+    ) -> None:
         self.presence = PresenceCoder()
         self.count = CountCoder()
         self.ends = ends
         self._order = ContextCoder(templates, ends=ends)
         self._set = SetCoder(templates)
         self.calls = CallCoder(templates, active=calls)
+        self.volume = VolumeCoder(active=volumes)
         self._teacher_scores = Calibration(GATE_SCORES, exact=True)
         self._templates = templates
 
     @property
     def _students(self) -> tuple[Coder, ...]:
-        return (self._order, self.count, self._set, self.calls)
+        every = (self._order, self.count, self._set, self.calls)
+        return (*every, self.volume) if self.volume.active else every
 
     @property
     def _coders(self) -> tuple[Coder, ...]:
@@ -100,6 +106,7 @@ class LogModel:
         order = self._order.code_symbols(unit)
         count = self.count.code(unit)
         weighted = Part(COUNT_WEIGHT * count.bits, count.template)
+        weighted = max(weighted, self.volume.code(unit), key=lambda part: part.bits)  # the first of equals
         set_bits = SET_WEIGHT * self._set.code(unit).bits
         call_bits, event = self.calls.code_event(unit)
         call = Part(call_bits, int(unit.ids[event]) if event >= 0 else -1)
@@ -138,6 +145,7 @@ class LogModel:
         stop, why = run_units(
             units.ids,
             units.bounds,
+            units.events(),
             units.known,
             units.taught,
             callers,
@@ -155,6 +163,7 @@ class LogModel:
                 _table(self._set.table),
                 self._templates.operations,
                 _table(self.calls.table),
+                self.volume.histogram,
             ),
             Ranked(
                 self._teacher_scores.scores,

@@ -23,6 +23,7 @@ from driftlock.core import (
     coder_count,
     coder_presence,
     coder_set,
+    coder_volume,
     counters,
     logarithm,
 )
@@ -46,6 +47,7 @@ from driftlock.core.coder_context import (
 from driftlock.core.coder_count import count_bits, learn_counts
 from driftlock.core.coder_presence import learn_presence, presence_bits
 from driftlock.core.coder_set import learn_set, set_bits
+from driftlock.core.coder_volume import learn_volume, volume_bits
 from driftlock.core.counters import SWEPT_PER_SLOT, sweep
 from driftlock.core.fingerprint import fingerprint
 
@@ -81,8 +83,8 @@ class Table(NamedTuple):
 
 
 class Learned(NamedTuple):
-    """What the coders hold. `marks` are zeros, scratch; `ends` adds the end of a unit as a symbol, and
-    `operations` are empty where no event tells who called it."""
+    """What the coders hold. `marks` are zeros, scratch; `ends` adds the end of a unit as a symbol,
+    `operations` are empty where no event tells who called it, and `volumes` where units have none."""
 
     hashes: npt.NDArray[np.uint64]
     ends: bool
@@ -95,6 +97,7 @@ class Learned(NamedTuple):
     sets: Table
     operations: Callers
     calls: Table
+    volumes: Ids
 
 
 class Ranked(NamedTuple):
@@ -214,7 +217,7 @@ def _hour_add(ranked: Ranked, hour: int, score: float) -> None:
 def _symbols(ids: Ids, learned: Learned, symbols: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:
     for i in range(len(ids)):
         symbols[i] = learned.hashes[ids[i]]
-    if not learned.ends:
+    if not learned.ends and len(ids):
         return symbols[: len(ids)]
     symbols[len(ids)] = END
     return symbols[: len(ids) + 1]
@@ -238,10 +241,18 @@ def _learn_calls(
 
 @numba.njit(cache=False)
 def _learn_students(
-    learned: Learned, distinct: Ids, counts: Ids, symbols: npt.NDArray[np.uint64], tallies: Ints, weight: int
+    learned: Learned,
+    distinct: Ids,
+    counts: Ids,
+    symbols: npt.NDArray[np.uint64],
+    volume: int,
+    tallies: Ints,
+    weight: int,
 ) -> None:
     order, sets = learned.order, learned.sets
     learn_counts(distinct, counts, learned.histogram, weight)
+    if len(learned.volumes):
+        learn_volume(learned.volumes, volume, weight)
     taken = learn_order(order.keys, order.counts, order.links, symbols, 0, len(symbols), weight)
     _took(order, tallies, ORDER_TAKEN, ORDER_SWEPT, taken)
     taken = learn_set(sets.keys, sets.counts, sets.links, learned.hashes, distinct, weight)
@@ -256,6 +267,7 @@ def _unit_loop(sources: int) -> Any:
     def run_units(
         ids: Ids,
         bounds: Ints,
+        volumes: Ints,
         known: Ids,
         taught: npt.NDArray[np.bool_],
         callers: Callers,
@@ -269,9 +281,9 @@ def _unit_loop(sources: int) -> Any:
     ) -> tuple[int, int]:
         """Takes units from `first` on; returns the first one not taken, and why it was not.
 
-        Unit i is `ids[bounds[i]:bounds[i + 1]]`; its first `known[i]` events were learned before, by the
-        students too if `taught[i]`, and are taken back first. `callers` are as `find_callers` gives them,
-        without columns where no event tells them. It ended in hour `hours[i]`. `before` has the
+        Unit i is `ids[bounds[i]:bounds[i + 1]]`, of `volumes[i]` events; its first `known[i]` were learned
+        before, by the students too if `taught[i]`, and are taken back first. `callers` are as `find_callers`
+        gives them, without columns where no event tells them. It ended in hour `hours[i]`. `before` has the
         scores of the blocks that share a window with the first unit, oldest first. Rows of `found` are filled
         up to the unit at which it stops, included if that reaches the threshold: it is then assessed and
         taken back, not learned.
@@ -281,7 +293,7 @@ def _unit_loop(sources: int) -> Any:
         order, sets, calls = learned.order, learned.sets, learned.calls
         for i in range(first, len(bounds) - 1):
             unit = ids[bounds[i] : bounds[i + 1]]
-            signs = len(unit) + (1 if learned.ends else 0)
+            signs = len(unit) + (1 if learned.ends or not len(unit) else 0)
             called = callers[0, bounds[i] : bounds[i] + (len(unit) if callers.shape[1] else 0)]
             then = callers[1, bounds[i] : bounds[i] + (known[i] if callers.shape[1] else 0)]
             # a call may have had another caller then, so the part known may have had more of them
@@ -307,7 +319,7 @@ def _unit_loop(sources: int) -> Any:
                 tallies[PRESENCE_UNITS] -= 1
                 if taught[i]:
                     said = _symbols(old, learned, symbols)
-                    _learn_students(learned, distinct[:size], counts[:size], said, tallies, -1)
+                    _learn_students(learned, distinct[:size], counts[:size], said, len(old), tallies, -1)
                     if callers.shape[1]:
                         size = distinct_calls(old, then, learned.operations, found.events)
                         _learn_calls(learned, old, then, found.events[:size], tallies, -1)
@@ -328,6 +340,10 @@ def _unit_loop(sources: int) -> Any:
             shares[int(found.notes[WORST_AT])] += step
             count, count_template = count_bits(held, times, learned.histogram)
             count *= COUNT_WEIGHT
+            if len(learned.volumes):
+                much = volume_bits(learned.volumes, volumes[i])
+                if much > count:
+                    count, count_template = much, -1
             novel = SET_WEIGHT * set_bits(sets.keys, sets.counts, learned.hashes, held, tallies[SET_UNITS])
             call, at_event = 0.0, -1
             if pairs:
@@ -367,7 +383,7 @@ def _unit_loop(sources: int) -> Any:
                 found.taught[i] = True
                 follow_gains(learned.order_gains, found.notes)
                 follow_steps(learned.order_steps, found.notes[WORST])
-                _learn_students(learned, held, times, said, tallies, 1)
+                _learn_students(learned, held, times, said, volumes[i], tallies, 1)
                 _learn_calls(learned, unit, called, found.events[:pairs], tallies, 1)
             _ring_add(ranked.calibration, tallies, SCORES, window)
             _hour_add(ranked, hours[i], window)
@@ -386,6 +402,7 @@ run_units = _unit_loop(
         coder_count,
         coder_presence,
         coder_set,
+        coder_volume,
         counters,
         logarithm,
     )

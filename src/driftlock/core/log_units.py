@@ -7,7 +7,7 @@ come out, and in which order, depends on the events alone, not on how events com
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -22,6 +22,7 @@ PARTS_MAX = 32
 
 Int64s = npt.NDArray[np.int64]
 Flags = npt.NDArray[np.bool_]
+ALL_KEPT: Int64s = np.zeros(0, np.int64)
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +33,7 @@ class Units:
     events do not tell them (`coder_calls`). A session that went on after it was judged comes again, whole:
     its first `known[i]` events were learned before (by the students too if `taught[i]`), and `alarmed[i]`
     says whether it alarmed then. `slots` is where the session store keeps it, -1 for what is not kept.
+    `volumes` are the events of each unit where `ids` may be fewer (`time_blocks`), else it has no rows.
     """
 
     keys: Sequence[str]
@@ -46,6 +48,7 @@ class Units:
     taught: Flags
     alarmed: Flags
     slots: IdArray
+    volumes: Int64s = field(default_factory=lambda: ALL_KEPT)
 
     @classmethod
     def new(
@@ -54,11 +57,13 @@ class Units:
         ids: IdArray,
         bounds: Int64s,
         span: tuple[Int64s, Int64s, Int64s, Int64s],
+        volumes: Int64s = ALL_KEPT,
     ) -> Units:
         """Units that were never judged; `span` is first, last, first_time_ns, last_time_ns."""
         none = np.zeros(len(keys), np.bool_)
         kept = np.full(len(keys), -1, np.int32)
-        return cls(keys, ids, NO_CALLS, bounds, *span, np.zeros(len(keys), np.int32), none, none, kept)
+        known = np.zeros(len(keys), np.int32)
+        return cls(keys, ids, NO_CALLS, bounds, *span, known, none, none, kept, volumes)
 
     def __len__(self) -> int:
         return len(self.keys)
@@ -68,8 +73,12 @@ class Units:
         return self.ids[self.bounds[unit] : self.bounds[unit + 1]]
 
     def sizes(self) -> Int64s:
-        """Events of each unit."""
+        """Events of each unit that are kept."""
         return np.diff(self.bounds)
+
+    def events(self) -> Int64s:
+        """Events of each unit."""
+        return self.volumes if len(self.volumes) else self.sizes()
 
     def part(self, low: int, high: int) -> Units:
         """The units from `low` to `high`."""
@@ -92,6 +101,7 @@ class Units:
             self.taught,
             self.alarmed,
             self.slots,
+            self.volumes,
         )
 
     def state(self) -> list[Any]:
@@ -182,7 +192,7 @@ class Waiting:
             units.ids[at],
             units.calls[at] if len(units.calls) else units.calls,
             bounds,
-            *(column[rows] for column in units._columns()),
+            *(column[rows] if len(column) else column for column in units._columns()),
         )
         kept.known[:] = 0
         return kept
@@ -196,6 +206,9 @@ class Waiting:
 class BlockAssembler:
     """Cuts a stream of events into blocks of `hop` events."""
 
+    waits_for_clock = False
+    late_events = 0
+
     def __init__(self, hop: int) -> None:
         self._hop = hop
         self._ids = np.zeros(0, np.int32)
@@ -207,8 +220,8 @@ class BlockAssembler:
         """The ids in the unfinished block."""
         return self._ids
 
-    def add(self, ids: IdArray, positions: Int64s, times: Int64s) -> Units | None:
-        """Takes events; returns the blocks that they complete, if any."""
+    def add(self, ids: IdArray, positions: Int64s, times: Int64s, *, now_ns: int) -> Units | None:
+        """Takes events; returns the blocks that they complete, if any. The clock changes nothing."""
         waiting = len(self._ids)
         whole = (waiting + len(ids)) // self._hop
         if not waiting and len(ids):
@@ -232,6 +245,13 @@ class BlockAssembler:
         self._first = int(positions[ends[-1]]) if rest else 0
         self._first_time = int(times[ends[-1]]) if rest else 0
         return Units.new(keys, blocks, np.arange(whole + 1, dtype=np.int64) * self._hop, span)
+
+    def move(self, now_ns: int) -> Units | None:
+        """Nothing: no clock completes a block."""
+        return None
+
+    def interrupt(self, now_ns: int) -> None:
+        """Nothing: a block is as long as it takes."""
 
     def flush(self) -> None:
         """Ends the input: an unfinished block is no unit, as it is not like the others."""

@@ -50,10 +50,11 @@ class Ended(NamedTuple):
 
 
 class Kept(NamedTuple):
-    """A block of the window: its template ids, and its assessment from before it was learned."""
+    """A block of the window: its template ids, its assessment from before it was learned, and its events."""
 
     ids: IdArray
     assessment: Assessment
+    volume: int
 
 
 class Window:
@@ -101,7 +102,10 @@ class Window:
 
     def explained(self, marks: IdArray) -> list[Explained]:
         """The blocks kept for explanation; `marks` is scratch, see `coded_unit`."""
-        return [Explained(coded_unit(block.ids, marks), block.assessment) for block in self.recent]
+        return [
+            Explained(coded_unit(block.ids, marks, volume=block.volume), block.assessment)
+            for block in self.recent
+        ]
 
     def key(self, newest: str) -> str:
         """The name of the window that ends with the unit of this name."""
@@ -109,12 +113,11 @@ class Window:
 
     def add(self, units: Units, row: int, coded: CodedUnit, made: Assessment) -> None:
         """A unit that was assessed; the oldest one leaves."""
-        self.recent.append(Kept(coded.ids, replace(made, order_notes=_NO_NOTES, end_bits=0.0)))
+        self.recent.append(Kept(coded.ids, replace(made, order_notes=_NO_NOTES, end_bits=0.0), coded.volume))
         self._add_span(units, row, made.score, made.surprise_bits)
 
     def _add_span(self, units: Units, row: int, score: float, surprise_bits: float) -> None:
-        events = int(units.bounds[row + 1] - units.bounds[row])
-        first = int(units.first[row])
+        events, first = int(units.events()[row]), int(units.first[row])
         span = Span(units.keys[row], events, first, int(units.first_time_ns[row]), score, surprise_bits)
         self._spans.append(span)
 
@@ -129,7 +132,7 @@ class Window:
 
     def _alone(self, units: Units, low: int, high: int, found: Found) -> list[Ended]:
         """Windows of one unit each: nothing is summed, and only the last one stays."""
-        columns = (units.first, units.last, units.first_time_ns, units.last_time_ns, units.sizes())
+        columns = (units.first, units.last, units.first_time_ns, units.last_time_ns, units.events())
         told = (column[low:high].tolist() for column in (*columns, found.bits[:, SURPRISE]))
         ended = list(map(Ended, units.keys[low:high], *told))
         key, first, _, first_time_ns, _, events, bits = ended[-1]
@@ -142,7 +145,7 @@ class Window:
         spans = map(
             Span,
             units.keys[rows],
-            units.sizes()[rows].tolist(),
+            units.events()[rows].tolist(),
             units.first[rows].tolist(),
             units.first_time_ns[rows].tolist(),
             found.bits[rows, SCORE].tolist(),
@@ -183,23 +186,25 @@ def _kept(units: Units, row: int, found: Found, *, signs_more: int) -> Kept:
     """A unit of the kernel's as it is kept, should the window that it is in alarm."""
     bits, templates = found.bits[row].tolist(), found.templates[row].tolist()
     begin = int(units.bounds[row]) + row
-    shares = found.shares[begin : begin + int(units.bounds[row + 1] - units.bounds[row]) + signs_more].copy()
+    ids = units.ids_of(row).copy()
+    shares = found.shares[begin : begin + (len(ids) + signs_more or 1)].copy()  # nothing is a sign, too
     presence, count, call = map(Part, (bits[PRESENCE], bits[COUNT], bits[CALL]), templates)
     called = (call, int(found.caller[row]))
     made = Assessment(bits[SCORE], bits[SURPRISE], presence, count, bits[SET], *called, shares, _NO_NOTES)
-    return Kept(units.ids_of(row).copy(), made)
+    return Kept(ids, made, int(units.events()[row]))
 
 
 def _kept_state(block: Kept) -> list[Any]:
     made = block.assessment
     parts = [[part.bits, part.template] for part in (made.presence, made.count, made.call)]
     shares = pack_array(made.order_shares)
-    return [pack_array(block.ids), made.score, made.surprise_bits, made.set_bits, parts, made.caller, shares]
+    bits = [made.score, made.surprise_bits, made.set_bits]
+    return [pack_array(block.ids), *bits, parts, made.caller, shares, block.volume]
 
 
 def _kept_of(raw: list[Any]) -> Kept:
-    ids, score, surprise_bits, set_bits, parts, caller, shares = raw
+    ids, score, surprise_bits, set_bits, parts, caller, shares, volume = raw
     presence, count, call = (Part(*part) for part in parts)
     notes = (unpack_array(shares), _NO_NOTES)
     made = Assessment(score, surprise_bits, presence, count, set_bits, call, caller, *notes)
-    return Kept(unpack_array(ids), made)
+    return Kept(unpack_array(ids), made, volume)
