@@ -23,6 +23,7 @@ SESSION_EVENTS_MAX = 1_000
 SESSION_KEY_BYTES_MAX = 256
 SESSION_IDLE_NS_MAX = 10**18  # 31.7 years: added to a time, it has to stay within 64 bits
 SECOND_NS = 1_000_000_000
+BLOCK_NS_DEFAULT = 60 * SECOND_NS
 BLOCK_NS_RANGE = (SECOND_NS, 86_400 * SECOND_NS)
 """A block of time is at least what a clock of whole seconds can tell, and at most a day: units of more than
 that would have their first verdict after months."""
@@ -50,7 +51,7 @@ class LogSettings:
     baseline_size: int = 400
     window_size: int = 50
     hop_size: int = 25
-    block_ns: int = 60 * SECOND_NS
+    block_ns: int = BLOCK_NS_DEFAULT
     p_value_threshold: float = 0.05
     alert_budget: float = 20.0
     session_idle_ns: int = 30_000_000_000

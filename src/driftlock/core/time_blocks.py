@@ -87,6 +87,7 @@ class TimeBlockAssembler:
     def interrupt(self, now_ns: int) -> None:
         """Nobody listened up to now: what is open is no unit, nor is what is left of the present block."""
         if self._number != NONE_OPEN:
+            self._empty = 0 if self._volume else self._empty
             self._open(max(self._number, self._number_at(now_ns)), partial=True)
 
     def flush(self) -> None:
