@@ -230,12 +230,13 @@ def test_coders_equal_their_slow_oracles(units: list[list[int]], probe: list[int
 
 
 def volume_oracle(volumes: list[int], volume: int) -> float:
-    """Twice the smaller of the shares on both sides; what was never seen, by its distance in octaves."""
-    here, seen = volume_bucket(volume), [volume_bucket(one) for one in volumes]
+    """Twice the smaller of the shares on both sides; what was never seen, by its distance."""
+    here, seen = volume_bucket(volume), sorted(volume_bucket(one) for one in volumes)
     tail = min(sum(b <= here for b in seen), sum(b >= here for b in seen))
     away = 0 if tail else min(abs(b - here) for b in seen)
+    middle_half = seen[math.ceil(0.75 * len(seen)) - 1] - seen[math.ceil(0.25 * len(seen)) - 1]
     sample = min(len(seen), VOLUME_SAMPLE)
-    share = tail * sample / len(seen) + 0.5 * 2 ** (-away / 8)
+    share = tail * sample / len(seen) + 0.5 * (1 + away / max(middle_half, 1)) ** -3
     return max(math.log2((sample + 0.5) / share) - 1, 0.0)
 
 
@@ -269,7 +270,7 @@ def test_nothing_and_ever_more_cost_ever_more() -> None:
     bits = [coder.code(coded_unit(none, marks, volume=v)).bits for v in (600, 900, 1_200, 12_000, 300, 60, 0)]
     assert bits[0] == 0.0
     assert 9 < bits[1] < bits[2] < bits[3]
-    assert 9 < bits[4] < bits[5] < bits[6] < 20
+    assert 9 < bits[4] < bits[5] < bits[6] < 30
     assert 8_000 < coder.histogram.sum() < 16_384
 
 
