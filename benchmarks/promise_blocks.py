@@ -29,7 +29,7 @@ from driftlock.signals.textlog import text_batch
 
 SETTINGS = LogSettings(mode="time", p_value_threshold=0.01)
 ALPHAS = (0.05, 0.01, 0.001)
-RATES, SEASONS = (3.0, 12.0, 40.0, 300.0), (0.0, 0.6)
+RATES, SEASONS = (3.0, 12.0, 40.0), (0.0, 0.6)
 WEEK, DAY = 7 * 1_440, 1_440
 SEEDS = 4
 BEGIN_S = 1_767_571_200  # 2026-01-05

@@ -106,7 +106,10 @@ class LogModel:
         order = self._order.code_symbols(unit)
         count = self.count.code(unit)
         weighted = Part(COUNT_WEIGHT * count.bits, count.template)
-        weighted = max(weighted, self.volume.code(unit), key=lambda part: part.bits)  # the first of equals
+        if len(unit):  # that nothing came is told by the order, and twice it would outrank a flood
+            weighted = max(
+                weighted, self.volume.code(unit), key=lambda part: part.bits
+            )  # the first of equals
         set_bits = SET_WEIGHT * self._set.code(unit).bits
         call_bits, event = self.calls.code_event(unit)
         call = Part(call_bits, int(unit.ids[event]) if event >= 0 else -1)

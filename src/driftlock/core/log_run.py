@@ -336,11 +336,13 @@ def _unit_loop(sources: int) -> Any:
             )
             if learned.ends:
                 found.end_bits[i] = shares[-1] * len(said)
-            step = step_bits(learned.order_steps, found.notes[WORST], 0)
-            shares[int(found.notes[WORST_AT])] += step
+            step = 0.0
+            if len(unit):
+                step = step_bits(learned.order_steps, found.notes[WORST], 0)
+                shares[int(found.notes[WORST_AT])] += step
             count, count_template = count_bits(held, times, learned.histogram)
             count *= COUNT_WEIGHT
-            if len(learned.volumes):
+            if len(learned.volumes) and len(unit):
                 much = volume_bits(learned.volumes, volumes[i])
                 if much > count:
                     count, count_template = much, -1

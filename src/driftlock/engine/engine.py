@@ -275,9 +275,9 @@ class PartitionEngine:
         """
         assert entry.detector is not None
         findings: list[Finding] = []
-        of_sessions = self._lines[entry.key.signal, entry.key.unit].mode == "session"
-        now_ns = second_of(self._now_ns)
-        times = np.minimum(batch.time_ns, now_ns) if self._is_timed(entry) else batch.time_ns
+        mode = self._lines[entry.key.signal, entry.key.unit].mode
+        of_sessions, now_ns = mode == "session", second_of(self._now_ns)
+        times = np.minimum(batch.time_ns, now_ns) if mode == "time" else batch.time_ns
         for part in origins.parts(rows) if of_sessions else (rows,):
             verdicts = entry.detector.add(
                 batch.template[part],
@@ -292,8 +292,8 @@ class PartitionEngine:
                 now_ns=now_ns,
             )
             for verdict in verdicts:
-                # a block is complete with its last event
-                place = int(origins.positions[part[-1]]) if of_sessions else verdict.last
+                # a block of events is complete with its last one
+                place = verdict.last if mode == "block" else int(origins.positions[part[-1]])
                 findings += self._alarms(entry, [verdict], *origins.message_of(place))
         return findings
 

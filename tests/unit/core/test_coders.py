@@ -168,7 +168,7 @@ def order_oracle(units: list[list[int]], probe: list[int], *, ends: bool) -> flo
         sequence = [-1, -1, -1, *unit, *([-2] if ends or not unit else [])]
         saved: dict[tuple[int, int, bool], float] = {}
         bits = [symbol_bits(seen, sequence, at, gains, saved) for at in range(3, len(sequence))]
-        cost = sum(bits) / len(bits) + step_oracle(worst_steps, max(bits))
+        cost = sum(bits) / len(bits) + (step_oracle(worst_steps, max(bits)) if unit else 0.0)
         worst_steps.append(max(bits))
         gains |= {key: 0.99 * gains.get(key, 0.0) + gain for key, gain in saved.items()}
         for at in range(3, len(sequence)):
@@ -310,7 +310,9 @@ def test_a_unit_without_events_lacks_what_is_usual_and_is_as_likely_as_such_unit
         presence.learn(unit)
     lacking = presence.code(unit_of([]))
     assert (lacking.template, round(lacking.bits, 1)) == (1, 3.0)
-    assert order.code_symbols(unit_of([])).total_bits == pytest.approx(3.0, abs=0.1)
+    coded = order.code_symbols(unit_of([]))
+    assert coded.total_bits == pytest.approx(3.0, abs=0.1)
+    assert (coded.bits, coded.shares.tolist()) == (coded.total_bits, [coded.total_bits])
 
 
 def test_a_new_template_costs_the_same_in_a_young_and_in_an_old_stream() -> None:

@@ -88,7 +88,7 @@ def test_a_stream_that_falls_silent_alarms_once_with_its_first_empty_block(
     assert detail["volume"] == {"lines_now": 0, "lines_usual": 41}
     assert detail["lines"] == []
     whole = {part["why"]: part["bits"] for part in detail["whole_unit"]}
-    assert set(whole) >= {"that nothing came", "how many lines came", "a usual line is missing"}
+    assert set(whole) == {"that nothing came", "its set of templates", "a usual line is missing"}
     assert sum(whole.values()) == sum(detail["parts"].values()) == alarm.score
     assert detail["templates_gone"][0]["line"] == LINES[0].decode()
     assert not stream.waits_for_block
