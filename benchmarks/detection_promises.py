@@ -11,7 +11,8 @@ budget, per week of the log's own clock.
 Power: windows of 25 units in which some are anomalous. Two meanings of a unit, both by the product's own sum
 of bits over a window and its conformal p-value: a session (an HDFS block), and a line.
 
-Then, on logs with a daily season, the same hour by hour and by night: see `promise_seasons`.
+Then, on logs with a daily season, the same hour by hour and by night: see `promise_seasons`; and on logs cut
+by time: see `promise_blocks`.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ import numpy.typing as npt
 from rich.console import Console
 from rich.table import Table
 
+from benchmarks.promise_blocks import found_by_time, rates_by_time
 from benchmarks.promise_logs import MadeLog, Sessions, hdfs_sessions, loghub_blocks, made_log
 from benchmarks.promise_seasons import found_at_night, rates_by_hour
 from driftlock.cli.units import add_lines
@@ -271,6 +273,8 @@ def main() -> None:
         console.print(power)
     results["by hour"] = rates_by_hour(console)
     results["found at night"] = found_at_night(console)
+    results["cut by time"] = rates_by_time(console)
+    results["found by time"] = found_by_time(console)
     folder = Path("bench-results")
     folder.mkdir(exist_ok=True)
     (folder / "detection_promises.json").write_text(json.dumps(results, indent=1))

@@ -6,7 +6,7 @@ import csv
 import gzip
 import re
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
 
@@ -60,18 +60,22 @@ def made_log(seed: int, *, season: float, step_s: int = 10, weeks: float = 1.0) 
     drawn = np.where(rng.random(count) < day, drawn, drawn + kinds // 2)
     follows = rng.random(count) < 0.5
     numbers = rng.integers(1, 10_000, count)
-    begin = datetime(2026, 1, 5, tzinfo=UTC)
+    begin = int(datetime(2026, 1, 5, tzinfo=UTC).timestamp())
     lines, kind = [], 0
     for row in range(count):
         kind = (kind * 7 + 3) % kinds if follows[row] else int(drawn[row])
-        moment = (begin + timedelta(seconds=row * step_s)).strftime("%Y-%m-%d %H:%M:%S")
-        number = int(numbers[row])
-        level = "WARN" if kind % 11 == 10 else "INFO"
-        lines.append(
-            f"{moment} {level} {VERBS[kind % len(VERBS)]} {THINGS[kind // len(VERBS)]} {1_000_000 + row} "
-            f"of 10.0.{number % 250}.{kind} in {number} ms"
-        )
+        lines.append(line_of(kind, int(numbers[row]), row, begin + row * step_s))
     return MadeLog(("\n".join(lines) + "\n").encode(), weeks)
+
+
+def line_of(kind: int, number: int, row: int, second: int) -> str:
+    """A line of one of forty templates, with an id that counts, at a second since 1970."""
+    moment = datetime.fromtimestamp(second, UTC).strftime("%Y-%m-%d %H:%M:%S")
+    level = "WARN" if kind % 11 == 10 else "INFO"
+    return (
+        f"{moment} {level} {VERBS[kind % len(VERBS)]} {THINGS[kind // len(VERBS)]} {1_000_000 + row} "
+        f"of 10.0.{number % 250}.{kind} in {number} ms"
+    )
 
 
 @cache

@@ -43,15 +43,19 @@ def on_lines(settings: LogSettings, *, restart: bool) -> list[Verdict]:
     for begin in (0, LINES // 2):
         batch = text_batch(b"".join(lines[begin : begin + LINES // 2]))
         offsets = batch.canonical.offsets
+        times, now_ns = batch.time_ns, begin + 1
+        if settings.mode == "time":  # a line a second, and five minutes without any
+            times = times + (np.arange(begin, begin + len(batch)) + (300 if begin else 0)) * 10**9
+            now_ns = int(times[0])
         found += stream.add(
             batch.templates,
             batch.canonical.buffer,
             offsets[:-1],
             offsets[1:],
-            batch.time_ns,
+            times,
             np.arange(begin, begin + len(batch)),
             sessions=[b"%d" % ((begin + row) // 8) for row in range(len(batch))],
-            now_ns=begin + 1,
+            now_ns=now_ns,
         )
         if restart:
             stream = LogStream.restore(settings, stream.snapshot())
@@ -84,7 +88,8 @@ def main() -> None:
     restart = sys.argv[1:] == ["restart"]
     digest = hashlib.sha256(on_series(restart=restart))
     alarms = 0
-    for settings in (LogSettings(), LogSettings(mode="session")):
+    by_time = LogSettings(mode="time", block_ns=20 * 10**9)
+    for settings in (LogSettings(), LogSettings(mode="session"), by_time):
         for verdict in on_lines(settings, restart=restart):
             digest.update(said(verdict))
             alarms += verdict.alarm

@@ -16,7 +16,7 @@ from driftlock.cli.findings import Found, as_json, latest_episodes, ranked, show
 from driftlock.cli.follow import follow as follow_log
 from driftlock.cli.logfile import LogFile, refuse_options
 from driftlock.cli.main import tell
-from driftlock.cli.score import block_settings
+from driftlock.cli.score import block_seconds, block_settings
 from driftlock.cli.series_file import series_findings, series_of
 from driftlock.cli.shown import plain
 from driftlock.cli.summary import log_summary, series_summary
@@ -60,6 +60,7 @@ def detect(
     ] = 400,
     window: Annotated[int, _own("Lines a window, without sessions.", validator=Number(gte=1))] = 50,
     hop: Annotated[int, _own("Lines from window to window.", validator=Number(gte=1))] = 25,
+    block_s: Annotated[int | None, block_seconds()] = None,
     mask: Annotated[
         tuple[str, ...],
         _own(
@@ -107,7 +108,10 @@ def detect(
         raise UsageError("Only one file can be followed.")
     refuse_options(*files)
     pattern = _pattern(session, session_key)
-    settings = _alerting(block_settings(baseline=baseline, window=window, hop=hop), profile, alert_budget)
+    if pattern is not None and block_s is not None:
+        raise UsageError("Give sessions or --block-s, not both.")
+    sizes = block_settings(baseline=baseline, window=window, hop=hop, block_s=block_s)
+    settings = _alerting(sizes, profile, alert_budget)
     masking = Masking.of(mask=mask)
     if follow:
         status = FOUND_EXIT_CODE if follow_log(files[0], settings, pattern, masking, format) else 0
@@ -155,7 +159,8 @@ class _Reading:
     def alarms(self, name: str, errors: Console) -> list[Found]:
         """What alarms in a file; says how much of it was judged."""
         with LogFile(name) as file:
-            if self.pattern is None and (series := series_of(file)) is not None:
+            by_lines = self.pattern is None and self.settings.mode == "block"
+            if by_lines and (series := series_of(file)) is not None:
                 found = series_findings(series, self.series_p)
                 _say(errors, series_summary(name, found))
                 return [Found(name, verdict, verdict.episode, "points") for verdict in found.alarms]
@@ -172,8 +177,9 @@ class _Reading:
 
             scored = self._scored(file, told)
         episodes = latest_episodes(scored.verdicts)
+        units = "blocks" if scored.settings.mode == "time" else "windows"
         alarms = [
-            Found(file.name, verdict, episodes.get(verdict.last))
+            Found(file.name, verdict, episodes.get(verdict.last), units)
             for verdict in scored.verdicts
             if verdict.alarm
         ]

@@ -134,6 +134,8 @@ def _lines_shown(verdict: Verdict) -> list[dict[str, Any]]:
 def _place(found: Found, *, many_files: bool) -> list[str]:
     verdict = found.verdict
     lines = f"lines {verdict.first:,}–{verdict.last:,}" if verdict.last > verdict.first else ""
+    if not verdict.events:
+        lines = f"after line {verdict.last:,}"
     parts = [
         plain(found.file) if many_files else "",
         lines or f"line {verdict.first:,}",

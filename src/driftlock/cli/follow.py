@@ -24,6 +24,7 @@ from driftlock.core.log_settings import LogSettings
 from driftlock.core.log_stream import LogStream
 from driftlock.core.verdict import Verdict
 from driftlock.errors import InputError, UsageError
+from driftlock.library.clock import Clock
 from driftlock.signals.csv_series import series_separator
 from driftlock.signals.masking import Masking
 from driftlock.signals.sessions import session_key
@@ -162,6 +163,27 @@ class GrowingLog:
         return True
 
 
+class LogClock:
+    """The clock of a log that grows, for blocks of time: its last line's time, and what has passed since.
+
+    So it does not matter in which zone the lines tell their times. Before any line has one, it stands still.
+    """
+
+    def __init__(self, idle_ns: int) -> None:
+        self.of_lines = Clock(idle_ns)
+        self._heard_ns = time.monotonic_ns()
+
+    def heard(self) -> None:
+        """Lines came just now."""
+        self._heard_ns = time.monotonic_ns()
+
+    @property
+    def now_ns(self) -> int:
+        """The time now, as the log would tell it; 0 when that is not known."""
+        last = self.of_lines.now_ns
+        return last + time.monotonic_ns() - self._heard_ns if last else 0
+
+
 class Judge:
     """Feeds chunks of lines to a stream, and shows its alarms. Lines count from 1, on through rotations.
 
@@ -192,6 +214,7 @@ class Judge:
         self.busy = False
         """Whether lines are being taken: interrupted then, the stream has taken some of them in part."""
         self._stream = LogStream(settings)
+        self._clock = LogClock(settings.session_idle_ns) if settings.mode == "time" else None
         self._pattern = pattern
         self._masking = masking
         self._form = form
@@ -208,13 +231,18 @@ class Judge:
     def _take(self, chunk: bytes) -> None:
         now_ns = time.time_ns()
         if not chunk:
-            self._show(self._stream.tick(now_ns))
+            self._show(self._stream.tick(now_ns if self._clock is None else self._clock.now_ns))
             self._tell_phase()
             return
         batch = text_batch(chunk, masking=self._masking)
         keys = self._keys(chunk)
         first = self._lines + 1
-        self._show(add_lines(self._stream, batch, first_line=first, now_ns=now_ns, sessions=keys))
+        clock = None if self._clock is None else self._clock.of_lines
+        self._show(
+            add_lines(self._stream, batch, first_line=first, now_ns=now_ns, clock=clock, sessions=keys)
+        )
+        if self._clock is not None:
+            self._clock.heard()
         self._lines += len(batch)
 
     def finish(self, *, flush: bool = True) -> int:

@@ -18,7 +18,7 @@ from driftlock.cli.logfile import LogFile, refuse_options
 from driftlock.cli.series_file import Series, series_of
 from driftlock.cli.shown import plain
 from driftlock.cli.units import Scored, score_blocks, score_sessions
-from driftlock.core.log_settings import LogSettings
+from driftlock.core.log_settings import BLOCK_NS_RANGE, SECOND_NS, LogSettings
 from driftlock.core.verdict import Verdict
 from driftlock.errors import UsageError
 from driftlock.signals.masking import DEFAULT_MASKING, Masking
@@ -30,6 +30,16 @@ COLUMNS = ("unit", "score", "p_value", "surprise_bits", "first_line", "last_line
 
 def _own(text: str, **more: object) -> Parameter:
     return Parameter(help=text, show_env_var=False, **more)  # type: ignore[arg-type]
+
+
+def block_seconds() -> Parameter:
+    """The option that cuts a log by time."""
+    least, most = (bound // SECOND_NS for bound in BLOCK_NS_RANGE)
+    return _own(
+        "A unit is what comes in so many seconds by the lines' own times, also if nothing comes, so that "
+        "silence and floods are found. Without it, blocks of lines.",
+        validator=Number(gte=least, lte=most),
+    )
 
 
 def score(
@@ -53,6 +63,7 @@ def score(
     ] = 400,
     window: Annotated[int, _own("Lines a window, without --session.", validator=Number(gte=1))] = 50,
     hop: Annotated[int, _own("Lines from window to window.", validator=Number(gte=1))] = 25,
+    block_s: Annotated[int | None, block_seconds()] = None,
     mask: Annotated[
         tuple[str, ...],
         _own(
@@ -72,10 +83,12 @@ def score(
     Of a CSV series with the columns timestamp,value, each row comes back with its anomaly_score in [0, 1].
     """
     refuse_options(file)
-    settings = block_settings(baseline=baseline, window=window, hop=hop)
+    settings = block_settings(baseline=baseline, window=window, hop=hop, block_s=block_s)
+    if block_s is not None and session is not None:
+        raise UsageError("Give --session or --block-s, not both.")
     masking = Masking.of(mask=mask)
     with LogFile(file) as log:
-        if session is None and (series := series_of(log)) is not None:
+        if session is None and block_s is None and (series := series_of(log)) is not None:
             _write_series(series, format or "csv")
             return
         scored = scored_log(
@@ -84,8 +97,20 @@ def score(
     _write(scored.verdicts, format or "json")
 
 
-def block_settings(*, baseline: int, window: int, hop: int) -> LogSettings:
-    """Settings for blocks of a file, whose alarms no budget bounds; raises UsageError where sizes clash."""
+def block_settings(*, baseline: int, window: int, hop: int, block_s: int | None = None) -> LogSettings:
+    """Settings for blocks of a file, whose alarms no budget bounds; raises UsageError where sizes clash.
+
+    With `block_s` blocks are of so many seconds, and windows and hops mean nothing.
+    """
+    if block_s is not None:
+        return LogSettings(
+            mode="time",
+            block_ns=block_s * SECOND_NS,
+            baseline_size=baseline,
+            window_size=1,
+            hop_size=1,
+            alert_budget=float("inf"),
+        )
     try:
         return LogSettings(
             baseline_size=baseline, window_size=window, hop_size=hop, alert_budget=float("inf")

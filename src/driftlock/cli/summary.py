@@ -10,7 +10,7 @@ from dataclasses import replace
 from driftlock.cli.series_file import SeriesFound
 from driftlock.cli.units import Scored
 from driftlock.core.episode import Episode
-from driftlock.core.log_settings import UNITS_BEFORE_VERDICT_MIN, LogSettings
+from driftlock.core.log_settings import SECOND_NS, UNITS_BEFORE_VERDICT_MIN, LogSettings
 from driftlock.core.verdict import WarmUp
 
 LINES_JUDGED_MIN = 2 * (UNITS_BEFORE_VERDICT_MIN + 1)
@@ -31,6 +31,8 @@ def log_summary(name: str, scored: Scored, alarms: int, seconds: float) -> str:
         said += _too_short_for_p(scored)
     else:
         said += _too_short_to_learn(scored)
+    if scored.stream.late_events:
+        said += f" {_count(scored.stream.late_events, 'line')} came after the end of their block."
     if scored.stream.overflowed:
         said += f" {_count(scored.stream.overflowed, 'line')} found no room among the templates."
     return said
@@ -39,8 +41,8 @@ def log_summary(name: str, scored: Scored, alarms: int, seconds: float) -> str:
 def followed_state(name: str, warm_up: WarmUp, settings: LogSettings, lines: int) -> str:
     """Where the judging of a log that grows stands."""
     said = f"{name}: {_count(lines, 'line')} read, "
-    session = settings.mode == "session"
-    units = "session" if session else "unit"
+    session = settings.mode != "block"
+    units = "session" if settings.mode == "session" else "unit"
     if warm_up.phase == "ready":
         return said + f"{_count(warm_up.units_seen, units)} known; judging what comes."
     seen = f"{'at most ' if session else ''}{_count(warm_up.units_needed, units)}"
@@ -94,7 +96,8 @@ def _too_short_for_p(scored: Scored) -> str:
     """A unit's rank among n others is no less than 1/(n + 1)."""
     settings, warm_up = scored.settings, scored.stream.warm_up
     units = "session" if settings.mode == "session" else "unit"
-    more = "" if settings.mode == "session" else ", or smaller windows (--window, --hop)"
+    smaller = {"block": "smaller windows (--window, --hop)", "time": "shorter blocks (--block-s)"}
+    more = f", or {smaller[settings.mode]}" if settings.mode in smaller else ""
     return (
         f"too short for p ≤ {settings.p_value_threshold:g}: with {_count(warm_up.units_seen, units)} the "
         f"least is {warm_up.earliest_p:.2g}. It takes {settings.units_to_reach_threshold:,}: a longer "
@@ -107,6 +110,8 @@ def _too_short_to_learn(scored: Scored) -> str:
     if settings.mode == "session":
         said = f"and all {warm_up.units_seen:,} sessions are learned: a smaller --baseline-fraction leaves "
         return said + "some to judge."
+    if settings.mode == "time":
+        return _too_few_blocks(warm_up, settings.block_ns // SECOND_NS)
     lines = f"{settings.hop_size} lines" if settings.hop_size > 1 else "one line"
     said = (
         f"too short to judge: it makes {_count(warm_up.units_seen, 'unit')} of {lines}, and "
@@ -114,6 +119,14 @@ def _too_short_to_learn(scored: Scored) -> str:
     )
     smaller = _smaller(settings, warm_up.units_seen * settings.hop_size + settings.hop_size - 1)
     return said + f"It takes {_lines_needed(settings):,} lines, or {smaller}."
+
+
+def _too_few_blocks(warm_up: WarmUp, seconds: int) -> str:
+    return (
+        f"too short to judge: it makes {_count(warm_up.units_seen, 'whole block')} of {seconds:,} s, and at "
+        f"least {UNITS_BEFORE_VERDICT_MIN}, at most {warm_up.units_needed:,}, are learned first. It takes a "
+        f"longer log, or shorter blocks (--block-s)."
+    )
 
 
 def _smaller(settings: LogSettings, lines: int) -> str:

@@ -23,6 +23,7 @@ from driftlock.core.log_stream import LogSettings, LogStream
 from driftlock.core.log_units import Assembled
 from driftlock.core.verdict import Verdict
 from driftlock.errors import InputError
+from driftlock.library.clock import SECOND_NS, Clock
 from driftlock.signals.line_keys import keys_of
 from driftlock.signals.masking import DEFAULT_MASKING, Masking
 from driftlock.signals.sessions import session_key
@@ -72,18 +73,19 @@ def score_blocks(
     masking: Masking = DEFAULT_MASKING,
     tells: bool = True,
 ) -> Scored:
-    """Verdicts on the windows of an un-keyed log. Positions are line numbers from 1."""
+    """Verdicts on the windows, or blocks of time, of an un-keyed log. Positions are line numbers from 1."""
     settings = replace(settings, form=masking.version)
     stream, lines = LogStream(settings, tells=tells), 0
+    clock = Clock(settings.session_idle_ns) if settings.mode == "time" else None
     verdicts: list[Verdict] = []
     for batch in ahead(partial(text_batch, masking=masking), readable(file)):
-        verdicts += add_lines(stream, batch, first_line=lines + 1)
+        verdicts += add_lines(stream, batch, first_line=lines + 1, clock=clock)
         lines += len(batch)
         progress(lines, file.position)
+    if clock is not None and lines and not clock.now_ns:
+        raise InputError(f"No line of {file.name} has a time, so nothing tells where a block ends.")
     verdicts += stream.flush()
-    return Scored(
-        verdicts, lines, min(stream.warm_up.units_seen, stream.warm_up.units_needed), stream, settings
-    )
+    return Scored(verdicts, lines, stream.warm_up.units_seen - len(verdicts), stream, settings)
 
 
 def add_lines(
@@ -92,19 +94,26 @@ def add_lines(
     *,
     first_line: int,
     now_ns: int | None = None,
+    clock: Clock | None = None,
     sessions: Sequence[bytes] | None = None,
 ) -> list[Verdict]:
-    """Feeds the lines of a batch that are not blank; the clock is that of the log unless one is given."""
+    """Feeds the lines of a batch that are not blank; the clock is that of the log unless one is given.
+
+    For blocks of time that is `clock`, which the lines move on, each its own: a leap of one line waits.
+    """
     rows = np.flatnonzero(batch.ends > batch.starts)
     if not len(rows):
         return []
-    offsets = batch.canonical.offsets
+    offsets, times = batch.canonical.offsets, batch.time_ns[rows]
+    if clock is not None:
+        clocks = clock.at(times)
+        times, now_ns = np.minimum(times, clocks + (SECOND_NS - 1)), int(clocks[0])
     return stream.add(
         batch.templates[rows],
         batch.canonical.buffer,
         offsets[:-1][rows],
         offsets[1:][rows],
-        batch.time_ns[rows],
+        times,
         rows + first_line,
         numbers=batch.canonical.numbers[rows],
         sessions=None if sessions is None else [sessions[row] for row in rows.tolist()],

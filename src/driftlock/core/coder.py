@@ -47,8 +47,9 @@ def tally(ids: IdArray, marks: IdArray, distinct: IdArray, counts: IdArray) -> i
 @dataclass(frozen=True, slots=True)
 class CodedUnit:
     """A unit as coders read it: template ids in order, the distinct ones as they appear, their counts, for
-    units whose events tell it, who called each (see `coder_calls`), and the bits of the unit's strangest
-    number with its cause (see `coder_numbers`)."""
+    units whose events tell it, who called each (see `coder_calls`), the bits of the unit's strangest number
+    with its cause (see `coder_numbers`), and how many events it has: of a block of time, not all may be among
+    `ids`."""
 
     ids: IdArray
     distinct: IdArray
@@ -56,6 +57,7 @@ class CodedUnit:
     callers: npt.NDArray[np.uint32]
     number_bits: float
     number_cause: int
+    volume: int
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -71,11 +73,14 @@ def coded_unit(
     *,
     number_bits: float = 0.0,
     number_cause: int = -1,
+    volume: int | None = None,
 ) -> CodedUnit:
-    """Tallies a sequence of ids. `marks` is scratch: zeros, longer than the highest id, zeros again after."""
+    """Tallies a sequence of ids. `marks` is scratch: zeros, longer than the highest id, zeros again after.
+    Without `volume` they are all of the unit's events."""
     distinct, counts = np.empty(len(ids), np.int32), np.empty(len(ids), np.int32)
     size = tally(ids, marks, distinct, counts)
-    return CodedUnit(ids, distinct[:size], counts[:size], callers, number_bits, number_cause)
+    told = (number_bits, number_cause, len(ids) if volume is None else volume)
+    return CodedUnit(ids, distinct[:size], counts[:size], callers, *told)
 
 
 class Part(NamedTuple):

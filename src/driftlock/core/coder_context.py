@@ -13,7 +13,8 @@ chance, and order 3 unweighed costs ever more the longer such a stream is learne
 A unit starts in an empty context and, where units are whole sessions, ends with a symbol of its own, so that
 a session cut short is a surprise. A unit's code length is its mean bits a symbol and, for one wrong step
 drowns in the mean of fifty right ones, half of −log2 of the share of units whose most surprising symbol cost
-as much as its own, or nearly: nothing where such steps are usual, four bits where they are new.
+as much as its own, or nearly: nothing where such steps are usual, four bits where they are new. A unit
+without events is that last symbol alone, without a step: −log2 of the share of such units, or nearly.
 """
 
 from __future__ import annotations
@@ -57,6 +58,8 @@ SAMPLE = 1_000
 NOTES = GAINS + 2
 """What a unit tells about the coder itself: bits saved, its most surprising symbol's bits, and its place."""
 WORST, WORST_AT = GAINS, GAINS + 1
+NO_STEP = -1
+"""The place of no symbol."""
 STEPS = 128
 STEP_WEIGHT = 0.5
 STEP_SAMPLE = 128
@@ -265,6 +268,8 @@ class ContextCoder:
         shares, notes = np.empty(len(symbols)), np.empty(NOTES)
         t = self.table
         mean, total = order_bits(t.keys, t.counts, t.links, symbols, self.gains, shares, notes, _NO_PLACES)
+        if not len(unit):
+            notes[WORST_AT] = NO_STEP
         end_bits = float(shares[-1]) * len(shares)
         step = self.add_step(shares, notes)
         return CodedOrder(mean + step, total, shares, end_bits, notes)
@@ -272,6 +277,8 @@ class ContextCoder:
     def add_step(self, shares: Floats, notes: Floats, *, own: bool = False) -> float:
         """Adds the bits of the most surprising step to its symbol's share and returns them; `own` if it is
         among those counted."""
+        if notes[WORST_AT] == NO_STEP:
+            return 0.0
         bits = float(step_bits(self.steps, notes[WORST], int(own)))
         shares[int(notes[WORST_AT])] += bits
         return bits
@@ -288,7 +295,7 @@ class ContextCoder:
             follow_steps(self.steps, each[WORST])
 
     def _symbols(self, ids: IdArray) -> Hashes:
-        if not self._ends:
+        if not self._ends and len(ids):
             return self._templates.hashes[ids]
         symbols = np.empty(len(ids) + 1, np.uint64)
         symbols[:-1] = self._templates.hashes[ids]

@@ -61,7 +61,7 @@ def counts_of(bucket: int) -> tuple[int, int | None]:
 @numba.njit(cache=True)
 def count_bits(distinct: IdArray, counts: IdArray, histogram: Histogram) -> tuple[float, int]:
     """The bits of the most surprising count, and its template (-1: none)."""
-    tried = on_grid(log2(float(len(distinct))))
+    tried = on_grid(log2(float(max(len(distinct), 1))))
     best, cause = tried, -1
     for i in range(len(distinct)):
         row = histogram[distinct[i]]

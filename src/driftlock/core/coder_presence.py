@@ -33,8 +33,8 @@ def _bits(held: int, units: int) -> float:
 
 @numba.njit(cache=True)
 def presence_bits(distinct: IdArray, df: IdArray, marks: IdArray, units: int) -> tuple[float, int]:
-    """The bits of the most surprising presence or absence, and its template; `marks` are zeros."""
-    rarest = distinct[0]
+    """The bits of the most surprising presence or absence, and its template (-1: none); `marks` are zeros."""
+    rarest = distinct[0] if len(distinct) else -1
     for item in distinct:
         marks[item] = 1
         if df[item] < df[rarest]:
@@ -45,7 +45,9 @@ def presence_bits(distinct: IdArray, df: IdArray, marks: IdArray, units: int) ->
             missing = item
     for item in distinct:
         marks[item] = 0
-    present_bits = _bits(df[rarest], units) if df[rarest] > 0 else NEW_BITS
+    present_bits = 0.0
+    if rarest >= 0:
+        present_bits = _bits(df[rarest], units) if df[rarest] > 0 else NEW_BITS
     if missing < 0:
         return present_bits, rarest
     absent_bits = _bits(units - df[missing], units)

@@ -39,6 +39,8 @@ SIZES = (
 _ORDINAL_ENDINGS = {1: "st", 2: "nd", 3: "rd"}
 _WHENCE = {NOBODY: "root", ELSEWHERE: "elsewhere"}
 _CALLED = {NOBODY: "called by nobody", ELSEWHERE: "called by what is not in its trace here"}
+_SET, _END, _NOTHING = "its set of templates", "its end", "that nothing came"
+_MISSING, _MANY = "a usual line is missing", "how many lines came"
 _FINE_GRID = 4 * BIT_GRID  # halved parts and their shares lie on it
 
 
@@ -90,6 +92,7 @@ class Explainer:
             "text_model": self._text_model(counts),
             **self._call(blocks),
             **self._number(blocks),
+            **self._volume(blocks),
             "templates_new": self._new(counts),
             "templates_gone": self._gone(counts),
             "templates_shifted": self._shifted(blocks),
@@ -189,6 +192,8 @@ class Explainer:
             return self._why_number(Strange.of(block.assessment.number_cause))
         if call.bits > max(presence.bits, count.bits):
             return self._why_called(block)
+        if not block.unit.volume or (count.bits > presence.bits and count.template < 0):
+            return self._why_so_many(block.unit.volume)
         if count.bits > presence.bits:
             place = block.unit.distinct.tolist().index(count.template)
             usual = _told_counts(self._model.count.usual(count.template))
@@ -199,6 +204,19 @@ class Explainer:
             seen = f"in {before} of {units} units before" if before else f"in none of {units} units before"
             return f"it holds “{line}”, seen {seen}"
         return f"it lacks “{line}”, which {before} of {units} units before held"
+
+    def _why_so_many(self, volume: int) -> str:
+        lines = f"{volume:,} lines came" if volume > 1 else "one line came" if volume else "no line came"
+        usual = self._model.volume.usual
+        few = "one a block is" if usual else "none is"
+        return f"{lines}, where {f'about {usual:,} a block are' if usual > 1 else few} usual"
+
+    def _volume(self, blocks: Sequence[Explained]) -> dict[str, Any]:
+        """How many lines came as `volume`, where units are blocks of time."""
+        if not self._model.volume.active:
+            return {}
+        now = sum(block.unit.volume for block in blocks)
+        return {"volume": {"lines_now": now, "lines_usual": self._model.volume.usual}}
 
     def _why_called(self, block: Explained) -> str:
         alike, calls = self._calls_before(block)
@@ -310,20 +328,22 @@ def drift_detail(drift: Drift) -> dict[str, Any]:
 def _bits_by_template(blocks: Sequence[Explained]) -> tuple[dict[int, float], dict[str, float]]:
     """Bits of each template that occurs, and bits of the unit as a whole by reason."""
     lines: dict[int, float] = {}
-    whole = {"its set of templates": 0.0, "its end": 0.0, "a usual line is missing": 0.0}
+    whole = dict.fromkeys((_SET, _END, _NOTHING, _MISSING, _MANY), 0.0)
     for block in blocks:
         unit, made = block.unit, block.assessment
         for template, share in zip(unit.ids.tolist(), made.order_shares.tolist(), strict=False):
             lines[template] = lines.get(template, 0.0) + share
-        whole["its end"] += float(made.order_shares[len(unit) :].sum())
-        whole["its set of templates"] += made.set_bits
+        whole[_END if len(unit) else _NOTHING] += float(made.order_shares[len(unit) :].sum())
+        whole[_SET] += made.set_bits
         if made.presence.template in lines and made.presence.template in unit.distinct:
             lines[made.presence.template] += made.presence.bits
         else:
-            whole["a usual line is missing"] += made.presence.bits
+            whole[_MISSING] += made.presence.bits
         for part in (made.count, made.call, made.number):
             if part.template >= 0:
                 lines[part.template] += part.bits
+            else:
+                whole[_MANY] += part.bits
     return lines, whole
 
 

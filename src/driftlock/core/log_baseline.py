@@ -28,7 +28,8 @@ class Baseline:
     """Units as sequences of ids into `templates` (hash and line); `kept` tells which the trimming left.
 
     `callers` has, where events tell them, who called each event of each unit (`coder_calls`), `numbers` the
-    strangest number of each unit when it came (`coder_numbers`).
+    strangest number of each unit when it came (`coder_numbers`), and `volumes`, of blocks of time, how many
+    events each unit had (`time_blocks`).
     """
 
     templates: Sequence[tuple[int, bytes]]
@@ -39,9 +40,11 @@ class Baseline:
     about: Mapping[str, Any]
     numbers: NumberBits
     callers: Sequence[Callers] = ()
+    volumes: Sequence[int] = ()
 
     def encode(self) -> bytes:
         """Deterministic bytes: what `baseline_ref` is the SHA-256 of."""
+        volumes = {"volumes": list(self.volumes)} if self.volumes else {}
         return pack(
             {
                 "format": FORMAT,
@@ -55,6 +58,7 @@ class Baseline:
                 "number_bits": self.numbers.bits.astype("<f4").tobytes(),
                 "number_causes": self.numbers.causes.astype("<i4").tobytes(),
                 "callers": b"".join(each.astype("<u4").tobytes() for each in self.callers),
+                **volumes,
             }
         )
 
@@ -69,8 +73,8 @@ class Baseline:
         callers = np.split(told, ends[:-1]) if len(told) else ()
         bits = np.frombuffer(raw["number_bits"], "<f4").astype(np.float32)
         numbers = NumberBits(bits, np.frombuffer(raw["number_causes"], "<i4").astype(np.int32))
-        place = (raw["first"], raw["last"], raw["about"])
-        return cls(templates, units, raw["kept"], *place, numbers, callers)
+        place, volumes = (raw["first"], raw["last"], raw["about"]), raw.get("volumes", ())
+        return cls(templates, units, raw["kept"], *place, numbers, callers, volumes)
 
     def text(self, unit: int) -> bytes:
         """The canonical lines of a unit."""

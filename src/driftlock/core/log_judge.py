@@ -181,7 +181,7 @@ class Judge:
             calibration_size=rank.size,
             alarm=alarm or drift is not None,
             events_known=int(units.known[row]),
-            kind="drift" if drift else "unit",
+            kind="drift" if drift else "silence" if alarm and not self.window.events else "unit",
             baseline_ref=ref,
             **told,
         )

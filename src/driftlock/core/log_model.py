@@ -35,6 +35,7 @@ from driftlock.core.coder_numbers import (
 )
 from driftlock.core.coder_presence import PresenceCoder
 from driftlock.core.coder_set import SetCoder
+from driftlock.core.coder_volume import VolumeCoder
 from driftlock.core.counters import CounterTable
 from driftlock.core.log_run import (
     CALL,
@@ -69,10 +70,11 @@ class Assessment(msgspec.Struct, frozen=True):  # a struct, for one is made for 
     """A unit's score before it is learned, in bits, and what it is made of.
 
     `score` is exactly presence.bits + order_shares.sum() + count.bits + set_bits + call.bits + number.bits,
-    counts and sets weighted already. `caller` is that of the call (`coder_calls`), `number_cause` what is
-    strange of the number (`coder_numbers`). `order_shares` has one entry a symbol: the
-    unit's events and, for sessions, its end. `order_notes` are what the context coder is to know of the unit,
-    and `end_bits` what the last symbol costs alone; empty and 0 once it is learned.
+    counts and sets weighted already. `count` is of no template where the number of all events is farther off.
+    `caller` is that of the call (`coder_calls`), `number_cause` what is strange of the number
+    (`coder_numbers`). `order_shares` has one entry a symbol: the unit's events and, for sessions, its end.
+    `order_notes` are what the context coder is to know of the unit, and `end_bits` what the last symbol costs
+    alone; empty and 0 once it is learned.
     """
 
     score: float
@@ -92,7 +94,9 @@ class Assessment(msgspec.Struct, frozen=True):  # a struct, for one is made for 
 class LogModel:
     """The coders of one stream. Not thread-safe."""
 
-    def __init__(self, templates: TemplateTable, *, ends: bool, calls: bool = False) -> None:
+    def __init__(
+        self, templates: TemplateTable, *, ends: bool, calls: bool = False, volumes: bool = False
+    ) -> None:
         self.presence = PresenceCoder()
         self.count = CountCoder()
         self.ends = ends
@@ -100,12 +104,14 @@ class LogModel:
         self._set = SetCoder(templates)
         self.calls = CallCoder(templates, active=calls)
         self.numbers = NumberCoder(templates)
+        self.volume = VolumeCoder(active=volumes)
         self._teacher_scores = Calibration(GATE_SCORES, exact=True)
         self._templates = templates
 
     @property
     def _students(self) -> tuple[Coder, ...]:
-        return (self._order, self.count, self._set, self.calls)
+        every = (self._order, self.count, self._set, self.calls)
+        return (*every, self.volume) if self.volume.active else every
 
     @property
     def _coders(self) -> tuple[Coder, ...]:
@@ -122,6 +128,10 @@ class LogModel:
         order = self._order.code_symbols(unit)
         count = self.count.code(unit)
         weighted = Part(COUNT_WEIGHT * count.bits, count.template)
+        if len(unit):  # that nothing came is told by the order, and twice it would outrank a flood
+            weighted = max(
+                weighted, self.volume.code(unit), key=lambda part: part.bits
+            )  # the first of equals
         set_bits = SET_WEIGHT * self._set.code(unit).bits
         call_bits, event = self.calls.code_event(unit)
         call = Part(call_bits, int(unit.ids[event]) if event >= 0 else -1)
@@ -163,6 +173,7 @@ class LogModel:
         stop, why = run_units(
             units.ids,
             units.bounds,
+            units.events(),
             units.known,
             units.taught,
             callers,
@@ -203,6 +214,7 @@ class LogModel:
             self._templates.operations,
             _table(self.calls.table),
             self.numbers.levels,
+            self.volume.histogram,
         )
 
     def _tallies(self, teacher: Calibration, calibration: Calibration) -> npt.NDArray[np.int64]:
@@ -281,7 +293,9 @@ class LogModel:
         nothing = np.zeros((HOURS, 0), np.float32), 0, np.zeros((HOURS, COLUMNS), np.int64), 0, 0.0, False
         ranked = Ranked(spare[0].scores, 1, spare[1].scores, 1, *nothing)
         taught, hours = np.ones(len(units), np.bool_), np.full(len(units), NO_HOUR, np.int64)
-        ends_at = [*np.flatnonzero(~np.array(kept)).tolist(), len(units)]  # of stretches of units kept
+        # of stretches of units kept that hold something: the kernel takes nothing back of an empty one
+        ends_at = [*np.flatnonzero(~np.array(kept) | (sizes == 0)).tolist(), len(units)]
+        volumes = np.array([unit.volume for unit in units], np.int64)
         made: list[Assessment] = []
         while len(made) < len(units):
             row = len(made)
@@ -289,8 +303,8 @@ class LogModel:
             tallies = self._tallies(*spare)
             known = sizes.astype(np.int32)
             stop, _ = run_units(
-                ids, bounds[: end + 1], known, taught, callers, numbers, hours, row, self._learned(), ranked,
-                tallies, np.zeros(0), found,
+                ids, bounds[: end + 1], volumes, known, taught, callers, numbers, hours, row, self._learned(),
+                ranked, tallies, np.zeros(0), found,
             )  # fmt: skip
             self._take_tallies(tallies, *spare)
             made += [
@@ -370,7 +384,8 @@ def assessed(
 ) -> Assessment:
     """The assessment that the kernel made of a unit; `notes` are those of the unit, or empty."""
     bits, templates = found.bits[row].tolist(), found.templates[row].tolist()
-    shares = found.shares[bounds[row] + row : bounds[row + 1] + row + ends].copy()
+    signs = (bounds[row + 1] - bounds[row] + ends) or 1  # nothing is a sign, too
+    shares = found.shares[bounds[row] + row : bounds[row] + row + signs].copy()
     presence, count, call = map(Part, (bits[PRESENCE], bits[COUNT], bits[CALL]), templates)
     return Assessment(
         bits[SCORE],

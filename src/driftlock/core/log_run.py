@@ -24,6 +24,7 @@ from driftlock.core import (
     coder_numbers,
     coder_presence,
     coder_set,
+    coder_volume,
     counters,
     logarithm,
 )
@@ -49,6 +50,7 @@ from driftlock.core.coder_count import count_bits, learn_counts
 from driftlock.core.coder_numbers import Levels, NumberBits, follow_levels, number_bits
 from driftlock.core.coder_presence import learn_presence, presence_bits
 from driftlock.core.coder_set import learn_set, set_bits
+from driftlock.core.coder_volume import learn_volume, volume_bits
 from driftlock.core.counters import SWEPT_PER_SLOT, sweep
 from driftlock.core.fingerprint import fingerprint
 
@@ -84,8 +86,8 @@ class Table(NamedTuple):
 
 
 class Learned(NamedTuple):
-    """What the coders hold. `marks` are zeros, scratch; `ends` adds the end of a unit as a symbol, and
-    `operations` are empty where no event tells who called it."""
+    """What the coders hold. `marks` are zeros, scratch; `ends` adds the end of a unit as a symbol,
+    `operations` are empty where no event tells who called it, and `volumes` where units have none."""
 
     hashes: npt.NDArray[np.uint64]
     ends: bool
@@ -99,6 +101,7 @@ class Learned(NamedTuple):
     operations: Callers
     calls: Table
     levels: Levels
+    volumes: Ids
 
 
 class Ranked(NamedTuple):
@@ -223,7 +226,7 @@ def _hour_add(ranked: Ranked, hour: int, score: float) -> None:
 def _symbols(ids: Ids, learned: Learned, symbols: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:
     for i in range(len(ids)):
         symbols[i] = learned.hashes[ids[i]]
-    if not learned.ends:
+    if not learned.ends and len(ids):
         return symbols[: len(ids)]
     symbols[len(ids)] = END
     return symbols[: len(ids) + 1]
@@ -252,12 +255,15 @@ def _learn_students(
     counts: Ids,
     symbols: npt.NDArray[np.uint64],
     places: Ids,
+    volume: int,
     tallies: Ints,
     weight: int,
 ) -> None:
     """What the students' `learn` does; `places` are those of a unit just assessed."""
     order, sets = learned.order, learned.sets
     learn_counts(distinct, counts, learned.histogram, weight)
+    if len(learned.volumes):
+        learn_volume(learned.volumes, volume, weight)
     if weight > 0:
         taken = learn_again(order.keys, order.counts, order.links, symbols, places)
     else:
@@ -275,6 +281,7 @@ def _unit_loop(sources: int) -> Any:
     def run_units(
         ids: Ids,
         bounds: Ints,
+        volumes: Ints,
         known: Ids,
         taught: npt.NDArray[np.bool_],
         callers: Callers,
@@ -289,12 +296,12 @@ def _unit_loop(sources: int) -> Any:
     ) -> tuple[int, int]:
         """Takes units from `first` on; returns the first one not taken, and why it was not.
 
-        Unit i is `ids[bounds[i]:bounds[i + 1]]`; its first `known[i]` events were learned before, by the
-        students too if `taught[i]`, and are taken back first. `callers` are as `find_callers` gives them,
-        without columns where no event tells them; `numbers` are the units'. It ended in hour `hours[i]`.
-        `before` has the scores of the blocks that share a window with the first unit, oldest first. Rows of
-        `found` are filled up to the unit at which it stops, included if that reaches the threshold: it is
-        then assessed and taken back, not learned.
+        Unit i is `ids[bounds[i]:bounds[i + 1]]`, of `volumes[i]` events; its first `known[i]` were learned
+        before, by the students too if `taught[i]`, and are taken back first. `callers` are as `find_callers`
+        gives them, without columns where no event tells them; `numbers` are the units'. It ended in hour
+        `hours[i]`. `before` has the scores of the blocks that share a window with the first unit, oldest
+        first. Rows of `found` are filled up to the unit at which it stops, included if that reaches the
+        threshold: it is then assessed and taken back, not learned.
         """
         assert sources >= 0  # closed over, so that the cache knows which sources made the kernel
         distinct, counts, symbols = found.distinct, found.counts, found.symbols
@@ -302,7 +309,7 @@ def _unit_loop(sources: int) -> Any:
         for i in range(first, len(bounds) - 1):
             notes = found.notes[i % len(found.notes)]
             unit = ids[bounds[i] : bounds[i + 1]]
-            signs = len(unit) + (1 if learned.ends else 0)
+            signs = len(unit) + (1 if learned.ends or not len(unit) else 0)
             called = callers[0, bounds[i] : bounds[i] + (len(unit) if callers.shape[1] else 0)]
             then = callers[1, bounds[i] : bounds[i] + (known[i] if callers.shape[1] else 0)]
             # a call may have had another caller then, so the part known may have had more of them
@@ -328,7 +335,9 @@ def _unit_loop(sources: int) -> Any:
                 tallies[PRESENCE_UNITS] -= 1
                 if taught[i]:
                     said = _symbols(old, learned, symbols)
-                    _learn_students(learned, distinct[:size], counts[:size], said, found.places, tallies, -1)
+                    held, times = distinct[:size], counts[:size]
+                    volume = volumes[i] if len(old) == len(unit) else len(old)
+                    _learn_students(learned, held, times, said, found.places, volume, tallies, -1)
                     if callers.shape[1]:
                         size = distinct_calls(old, then, learned.operations, found.events)
                         _learn_calls(learned, old, then, found.events[:size], tallies, -1)
@@ -345,10 +354,16 @@ def _unit_loop(sources: int) -> Any:
             )
             if learned.ends:
                 found.end_bits[i] = shares[-1] * len(said)
-            step = step_bits(learned.order_steps, notes[WORST], 0)
-            shares[int(notes[WORST_AT])] += step
+            step = 0.0
+            if len(unit):
+                step = step_bits(learned.order_steps, notes[WORST], 0)
+                shares[int(notes[WORST_AT])] += step
             count, count_template = count_bits(held, times, learned.histogram)
             count *= COUNT_WEIGHT
+            if len(learned.volumes) and len(unit):
+                much = volume_bits(learned.volumes, volumes[i])
+                if much > count:
+                    count, count_template = much, -1
             novel = SET_WEIGHT * set_bits(sets.keys, sets.counts, learned.hashes, held, tallies[SET_UNITS])
             call, at_event = 0.0, -1
             if pairs:
@@ -393,7 +408,7 @@ def _unit_loop(sources: int) -> Any:
                 if ranked.follows:
                     follow_gains(learned.order_gains, notes)
                     follow_steps(learned.order_steps, notes[WORST])
-                _learn_students(learned, held, times, said, found.places, tallies, 1)
+                _learn_students(learned, held, times, said, found.places, volumes[i], tallies, 1)
                 _learn_calls(learned, unit, called, found.events[:pairs], tallies, 1)
             _ring_add(ranked.calibration, tallies, SCORES, window)
             _hour_add(ranked, hours[i], window)
@@ -413,6 +428,7 @@ run_units = _unit_loop(
         coder_numbers,
         coder_presence,
         coder_set,
+        coder_volume,
         counters,
         logarithm,
     )

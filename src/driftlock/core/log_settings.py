@@ -11,7 +11,7 @@ from driftlock.core.coder_bytes import NAMES, ByteCoderName
 UNITS_BEFORE_VERDICT_MIN = 40
 """Units a baseline holds at least, whatever its size in events: fewer make no calibration set."""
 UNITS_BEFORE_VERDICT_MAX = 200
-"""Units of sessions after which a baseline is complete even if it holds few events."""
+"""Sessions or blocks of time after which a baseline is complete even if it holds few events."""
 BASELINE_UNITS_MAX = 4_096
 BASELINE_EVENTS_MAX = 131_072
 CALIBRATION_SCORES_MAX = 2_000
@@ -22,6 +22,11 @@ SESSION_EVENTS_LIMIT = 32_767
 SESSION_EVENTS_MAX = 1_000
 SESSION_KEY_BYTES_MAX = 256
 SESSION_IDLE_NS_MAX = 10**18  # 31.7 years: added to a time, it has to stay within 64 bits
+SECOND_NS = 1_000_000_000
+BLOCK_NS_DEFAULT = 60 * SECOND_NS
+BLOCK_NS_RANGE = (SECOND_NS, 86_400 * SECOND_NS)
+"""A block of time is at least what a clock of whole seconds can tell, and at most a day: units of more than
+that would have their first verdict after months."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,17 +38,20 @@ class LogSettings:
     and at least 40 blocks. In mode "session" a unit is the events of one key, complete when `session_idle_ns`
     passed without another or at `session_events_max`; if it goes on it is judged again as a whole, as
     long as `sessions_bytes_max` leaves room to remember it. The baseline is complete at 40 sessions with
-    together `baseline_size` events, or at 200. `baseline_units` replaces these rules by a number of units.
+    together `baseline_size` events, or at 200. In mode "time" a unit is what comes in `block_ns`, aligned to
+    1970, also if nothing comes (`time_blocks`); the baseline is complete as with sessions. `baseline_units`
+    replaces these rules by a number of units.
     `form` names how the events' lines were made: events of different forms do not mix in one state. With
     `calls`, in mode "session", events tell their spans and parents, and what called what is learned.
     `alert_budget` bounds the alarms a week of the stream's clock; it may be infinite. `byte_coder` measures
     the text of what alarms, and decides nothing.
     """
 
-    mode: Literal["block", "session"] = "block"
+    mode: Literal["block", "session", "time"] = "block"
     baseline_size: int = 400
     window_size: int = 50
     hop_size: int = 25
+    block_ns: int = BLOCK_NS_DEFAULT
     p_value_threshold: float = 0.05
     alert_budget: float = 20.0
     session_idle_ns: int = 30_000_000_000
@@ -57,8 +65,10 @@ class LogSettings:
     calls: bool = False
 
     def __post_init__(self) -> None:
-        if self.mode not in ("block", "session"):
-            raise ValueError(f"mode is block or session, not {self.mode!r}")
+        if self.mode not in ("block", "session", "time"):
+            raise ValueError(f"mode is block, session or time, not {self.mode!r}")
+        if not BLOCK_NS_RANGE[0] <= self.block_ns <= BLOCK_NS_RANGE[1] or self.block_ns % SECOND_NS:
+            raise ValueError("block_ns is whole seconds, from one second to a day")
         if self.byte_coder not in NAMES:
             raise ValueError(f"byte_coder is one of {', '.join(NAMES)}, not {self.byte_coder!r}")
         if not self.baseline_size >= self.window_size >= self.hop_size >= 1:
@@ -89,8 +99,8 @@ class LogSettings:
 
     @property
     def blocks_per_window(self) -> int:
-        """Units that a verdict is on: 1 for sessions."""
-        return 1 if self.mode == "session" else math.ceil(self.window_size / self.hop_size)
+        """Units that a verdict is on: 1 for sessions and blocks of time."""
+        return math.ceil(self.window_size / self.hop_size) if self.mode == "block" else 1
 
     def baseline_complete(self, units: int, events: int) -> bool:
         """Whether so many units with so many events make the baseline."""
@@ -98,7 +108,7 @@ class LogSettings:
             return True
         if self.baseline_units is not None:
             return units >= self.baseline_units
-        if self.mode == "session" and units >= UNITS_BEFORE_VERDICT_MAX:
+        if self.mode != "block" and units >= UNITS_BEFORE_VERDICT_MAX:
             return True
         return units >= self._units_min and events >= self.baseline_size
 
@@ -112,7 +122,7 @@ class LogSettings:
         """Units until the baseline is complete, as far as it can be told before."""
         if self.baseline_units is not None:
             return min(self.baseline_units, BASELINE_UNITS_MAX)
-        if self.mode == "session":
+        if self.mode != "block":
             return UNITS_BEFORE_VERDICT_MAX
         blocks = max(math.ceil(self.baseline_size / self.hop_size), self._units_min)
         return min(blocks, BASELINE_UNITS_MAX, math.ceil(BASELINE_EVENTS_MAX / self.hop_size))
@@ -121,4 +131,6 @@ class LogSettings:
     def shape(self) -> list[str | int | None]:
         """What makes a state: under another shape a stored state means nothing, and learning starts anew."""
         sizes = [self.baseline_size, self.window_size, self.hop_size, self.baseline_units]
+        if self.mode == "time":
+            sizes = [self.baseline_size, self.block_ns, self.baseline_units]
         return [self.mode, *sizes, int(self.calls), self.form]

@@ -34,6 +34,7 @@ from driftlock.core.packing import compress, decompress, pack, unpack
 from driftlock.core.session_store import SessionStore
 from driftlock.core.telling import Teller
 from driftlock.core.templates import Pinned, TemplateTable
+from driftlock.core.time_blocks import TimeBlockAssembler
 from driftlock.core.verdict import Verdict, WarmUp
 
 __all__ = ["LogSettings", "LogStream"]
@@ -75,9 +76,18 @@ class LogStream:
         self._settings = settings
         self._tells = tells
         self._templates = TemplateTable(operations=settings.calls)
-        self._model = LogModel(self._templates, ends=settings.mode == "session", calls=settings.calls)
+        self._model = LogModel(
+            self._templates,
+            ends=settings.mode == "session",
+            calls=settings.calls,
+            volumes=settings.mode == "time",
+        )
         self._judge = Judge(settings, unseen=self._is_unseen, tell=self._told if tells else None)
-        self._blocks = BlockAssembler(settings.hop_size)
+        self._blocks = (
+            TimeBlockAssembler(settings.block_ns)
+            if settings.mode == "time"
+            else BlockAssembler(settings.hop_size)
+        )
         self._sessions = SessionStore(settings)
         self._marks = np.zeros(self._templates.capacity, np.int32)
         self._warming = Waiting()
@@ -105,7 +115,9 @@ class LogStream:
         if unknown) and its position (increasing). In session mode `sessions` has its key; events with an
         empty key belong to no unit and are counted. With the setting `calls`, `calls` are their spans and
         parents, and `heads` how many bytes of each line name its operation; without, they do not say.
-        `numbers` are the magnitudes of each line's numbers (`coder_numbers`). `now_ns` is the stream's clock.
+        `numbers` are the magnitudes of each line's numbers (`coder_numbers`). `now_ns` is the stream's clock;
+        in mode time what it was before these events, whose own times move on from there: a time that cannot
+        be trusted is to be handed in as the clock's (`time_blocks`).
         """
         numbers = np.zeros(len(templates), np.uint32) if numbers is None else numbers
         if not self._settings.calls:
@@ -127,9 +139,9 @@ class LogStream:
             self._forget(evicted)
             part = slice(row, row + len(ids))
             strange = self._model.numbers.take(ids, numbers[part])
-            if sessions is None or self._settings.mode == "block":
-                blocks = self._blocks.add(ids, strange, positions[part], times_ns[part])
-                verdicts += self._take(blocks, now_ns)
+            if sessions is None or self._settings.mode != "session":
+                blocks = self._blocks.add(ids, strange, positions[part], times_ns[part], now_ns=now_ns)
+                verdicts += self._take_blocks(blocks, now_ns)
             else:
                 events, texts = (ids, sessions[part], positions[part], times_ns[part]), self._bytes_when_new
                 for units in self._sessions.add(
@@ -140,8 +152,14 @@ class LogStream:
         return verdicts
 
     def tick(self, now_ns: int) -> list[Verdict]:
-        """Closes sessions that are silent at `now_ns`; returns the verdicts on them."""
-        return self._take(self._sessions.idle(now_ns), now_ns)
+        """Closes sessions that are silent, or blocks of time that are over, at `now_ns`; returns the verdicts
+        on them."""
+        blocks = self._take_blocks(self._blocks.move(now_ns), now_ns)
+        return blocks + self._take(self._sessions.idle(now_ns), now_ns)
+
+    def interrupt(self, now_ns: int) -> None:
+        """Says that nobody listened up to `now_ns`: that nothing came is no silence then."""
+        self._blocks.interrupt(now_ns)
 
     def flush(self, now_ns: int = 0) -> list[Verdict]:
         """Ends the input: closes all sessions, drops an unfinished block; returns the last verdicts."""
@@ -201,6 +219,16 @@ class LogStream:
     def open_sessions(self) -> int:
         """Sessions that only time, or their events, will complete."""
         return self._sessions.open
+
+    @property
+    def waits_for_block(self) -> bool:
+        """Whether the end of a block of time will be told by the clock alone."""
+        return self._blocks.waits_for_clock
+
+    @property
+    def late_events(self) -> int:
+        """Events of a block of time that was over when they came."""
+        return self._blocks.late_events
 
     @property
     def overflowed(self) -> int:
@@ -302,6 +330,12 @@ class LogStream:
         self._leave_room()
         return verdicts
 
+    def _take_blocks(self, units: Units | None, now_ns: int) -> list[Verdict]:
+        """Judges and learns blocks; whatever closes those of time, the clock is that of their ends."""
+        if units is None or self._settings.mode != "time":
+            return self._take(units, now_ns)
+        return self._take(units, units.last_time_ns + 1)
+
     def _leave_room(self) -> None:
         """Tells the sessions what the rest takes: all that changes with units judged or templates evicted,
         and nothing else, so that it depends neither on how events come in calls nor on restarts."""
@@ -340,7 +374,7 @@ class LogStream:
         if before:
             earlier = coded_unit(units.ids[own][:before], self._marks, callers[1, own][:before])
             self._model.unlearn(earlier, taught=bool(units.taught[row]))
-        coded = coded_unit(units.ids[own], self._marks, callers[0, own], **_number_of(units, row))
+        coded = coded_unit(units.ids[own], self._marks, callers[0, own], **_facts_of(units, row))
         assessment = assessment or self._model.assess(coded)
         verdict = self._judge.judge(units, row, coded, assessment, now_ns, ref=self.baseline_ref)
         judged.taught[row] = self._model.learn(coded, assessment)
@@ -361,12 +395,12 @@ class LogStream:
         warming, self._warming = self._warming.whole(), Waiting()
         callers = self._callers(warming)[0]
         units = [
-            coded_unit(warming.ids[low:high], self._marks, callers[low:high], **_number_of(warming, row))
+            coded_unit(warming.ids[low:high], self._marks, callers[low:high], **_facts_of(warming, row))
             for row, (low, high) in enumerate(pairwise(warming.bounds.tolist()))
         ]
         assessments, kept = self._model.learn_baseline(units)
         # ids are given in order of appearance: higher ones belong to events that came in the same call
-        named = range(1 + int(warming.ids.max()))
+        named = range(1 + int(warming.ids.max(initial=0)))
         texts = [(int(self._templates.hashes[t]), self._templates.text(t)) for t in named]
         self._baseline = StoredBaseline.of(
             Baseline(
@@ -378,6 +412,7 @@ class LogStream:
                 {"shape": self._settings.shape, "coders": self._model.versions()},
                 warming.numbers,
                 [unit.callers for unit in units],
+                warming.volumes.tolist(),
             )
         )
         self._judge.begin(warming, units, assessments)
@@ -393,7 +428,7 @@ class LogStream:
             return self._model.calls.counts(operation, made.caller)[0] == 0
         if kind == "number":
             return Strange.of(made.number_cause).unseen
-        return bool(kind == "presence" and self._model.presence.df[template] == 0)
+        return bool(kind == "presence" and template >= 0 and self._model.presence.df[template] == 0)
 
     def _told(self, facts: Significance, high: float, seed: str, drift: Drift | None) -> dict[str, Any]:
         assert self._baseline is not None
@@ -451,6 +486,7 @@ class LogStream:
         self._leave_room()
 
 
-def _number_of(units: Units, row: int) -> dict[str, Any]:
-    """The strangest number of a unit, as `coded_unit` takes it."""
-    return {"number_bits": float(units.numbers.bits[row]), "number_cause": int(units.numbers.causes[row])}
+def _facts_of(units: Units, row: int) -> dict[str, Any]:
+    """A unit's strangest number and its volume, as `coded_unit` takes them."""
+    bits, cause = float(units.number_bits[row]), int(units.number_causes[row])
+    return {"number_bits": bits, "number_cause": cause, "volume": int(units.events()[row])}

@@ -7,7 +7,7 @@ come out, and in which order, depends on the events alone, not on how events com
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -24,6 +24,7 @@ PARTS_MAX = 32
 Int64s = npt.NDArray[np.int64]
 Flags = npt.NDArray[np.bool_]
 Float32s = npt.NDArray[np.float32]
+ALL_KEPT: Int64s = np.zeros(0, np.int64)
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +36,7 @@ class Units:
     its first `known[i]` events were learned before (by the students too if `taught[i]`), and `alarmed[i]`
     says whether it alarmed then. `slots` is where the session store keeps it, -1 for what is not kept.
     `number_bits` and `number_causes` tell of its strangest number.
+    `volumes` are the events of each unit where `ids` may be fewer (`time_blocks`), else it has no rows.
     """
 
     keys: Sequence[str]
@@ -51,6 +53,7 @@ class Units:
     slots: IdArray
     number_bits: Float32s
     number_causes: IdArray
+    volumes: Int64s = field(default_factory=lambda: ALL_KEPT)
 
     @classmethod
     def new(
@@ -60,12 +63,13 @@ class Units:
         bounds: Int64s,
         span: tuple[Int64s, Int64s, Int64s, Int64s],
         numbers: NumberBits,
+        volumes: Int64s = ALL_KEPT,
     ) -> Units:
         """Units that were never judged; `span` is first, last, first_time_ns, last_time_ns."""
         none = np.zeros(len(keys), np.bool_)
         kept = np.full(len(keys), -1, np.int32)
         known = np.zeros(len(keys), np.int32)
-        return cls(keys, ids, NO_CALLS, bounds, *span, known, none, none, kept, *numbers)
+        return cls(keys, ids, NO_CALLS, bounds, *span, known, none, none, kept, *numbers, volumes)
 
     def __len__(self) -> int:
         return len(self.keys)
@@ -80,8 +84,12 @@ class Units:
         return self.ids[self.bounds[unit] : self.bounds[unit + 1]]
 
     def sizes(self) -> Int64s:
-        """Events of each unit."""
+        """Events of each unit that are kept."""
         return np.diff(self.bounds)
+
+    def events(self) -> Int64s:
+        """Events of each unit."""
+        return self.volumes if len(self.volumes) else self.sizes()
 
     def part(self, low: int, high: int) -> Units:
         """The units from `low` to `high`."""
@@ -105,6 +113,7 @@ class Units:
             self.alarmed,
             self.slots,
             *self.numbers,
+            self.volumes,
         )
 
     def state(self) -> list[Any]:
@@ -195,7 +204,7 @@ class Waiting:
             units.ids[at],
             units.calls[at] if len(units.calls) else units.calls,
             bounds,
-            *(column[rows] for column in units._columns()),
+            *(column[rows] if len(column) else column for column in units._columns()),
         )
         kept.known[:] = 0
         return kept
@@ -209,6 +218,9 @@ class Waiting:
 class BlockAssembler:
     """Cuts a stream of events into blocks of `hop` events."""
 
+    waits_for_clock = False
+    late_events = 0
+
     def __init__(self, hop: int) -> None:
         self._hop = hop
         self._ids = np.zeros(0, np.int32)
@@ -221,8 +233,11 @@ class BlockAssembler:
         """The ids in the unfinished block."""
         return self._ids
 
-    def add(self, ids: IdArray, numbers: NumberBits, positions: Int64s, times: Int64s) -> Units | None:
-        """Takes events, each with its strangest number; returns the blocks that they complete, if any."""
+    def add(
+        self, ids: IdArray, numbers: NumberBits, positions: Int64s, times: Int64s, *, now_ns: int
+    ) -> Units | None:
+        """Takes events, each with its strangest number; returns the blocks that they complete, if any. The
+        clock changes nothing."""
         waiting = len(self._ids)
         whole = (waiting + len(ids)) // self._hop
         if not waiting and len(ids):
@@ -248,6 +263,13 @@ class BlockAssembler:
         self._first = int(positions[ends[-1]]) if rest else 0
         self._first_time = int(times[ends[-1]]) if rest else 0
         return Units.new(keys, blocks, bounds, span, strangest)
+
+    def move(self, now_ns: int) -> Units | None:
+        """Nothing: no clock completes a block."""
+        return None
+
+    def interrupt(self, now_ns: int) -> None:
+        """Nothing: a block is as long as it takes."""
 
     def flush(self) -> None:
         """Ends the input: an unfinished block is no unit, as it is not like the others."""

@@ -49,10 +49,11 @@ class Ended(NamedTuple):
 
 
 class Kept(NamedTuple):
-    """A block of the window: its template ids, and its assessment from before it was learned."""
+    """A block of the window: its template ids, its assessment from before it was learned, and its events."""
 
     ids: IdArray
     assessment: Assessment
+    volume: int
 
 
 class Window:
@@ -100,7 +101,10 @@ class Window:
 
     def explained(self, marks: IdArray) -> list[Explained]:
         """The blocks kept for explanation; `marks` is scratch, see `coded_unit`."""
-        return [Explained(coded_unit(block.ids, marks), block.assessment) for block in self.recent]
+        return [
+            Explained(coded_unit(block.ids, marks, volume=block.volume), block.assessment)
+            for block in self.recent
+        ]
 
     def key(self, newest: str) -> str:
         """The name of the window that ends with the unit of this name."""
@@ -108,12 +112,11 @@ class Window:
 
     def add(self, units: Units, row: int, coded: CodedUnit, made: Assessment) -> None:
         """A unit that was assessed; the oldest one leaves."""
-        self.recent.append(Kept(coded.ids, replace(made, order_notes=_NO_NOTES, end_bits=0.0)))
+        self.recent.append(Kept(coded.ids, replace(made, order_notes=_NO_NOTES, end_bits=0.0), coded.volume))
         self._add_span(units, row, made.score, made.surprise_bits)
 
     def _add_span(self, units: Units, row: int, score: float, surprise_bits: float) -> None:
-        events = int(units.bounds[row + 1] - units.bounds[row])
-        first = int(units.first[row])
+        events, first = int(units.events()[row]), int(units.first[row])
         span = Span(units.keys[row], events, first, int(units.first_time_ns[row]), score, surprise_bits)
         self._spans.append(span)
 
@@ -136,7 +139,7 @@ class Window:
             units.last[rows].tolist(),
             units.first_time_ns[rows].tolist(),
             units.last_time_ns[rows].tolist(),
-            np.diff(units.bounds[low : high + 1]).tolist(),
+            units.events()[rows].tolist(),
             found.bits[rows, SURPRISE].tolist(),
         )
 
@@ -146,7 +149,7 @@ class Window:
         spans = map(
             Span,
             units.keys[rows],
-            np.diff(units.bounds[low : high + 1]).tolist(),
+            units.events()[rows].tolist(),
             units.first[rows].tolist(),
             units.first_time_ns[rows].tolist(),
             found.bits[rows, SCORE].tolist(),
@@ -190,19 +193,20 @@ def _joined(oldest: str, newest: str) -> str:
 def _kept(units: Units, row: int, found: Found, *, ends: bool) -> Kept:
     """A unit of the kernel's as it is kept, should the window that it is in alarm."""
     made = assessed(found, row, units.bounds, units.number_causes, ends=ends, notes=_NO_NOTES)
-    return Kept(units.ids_of(row).copy(), made)
+    return Kept(units.ids_of(row).copy(), made, int(units.events()[row]))
 
 
 def _kept_state(block: Kept) -> list[Any]:
     made = block.assessment
     parts = [[part.bits, part.template] for part in (made.presence, made.count, made.call, made.number)]
     causes, shares = [made.caller, made.number_cause], pack_array(made.order_shares)
-    return [pack_array(block.ids), made.score, made.surprise_bits, made.set_bits, parts, causes, shares]
+    bits = [made.score, made.surprise_bits, made.set_bits]
+    return [pack_array(block.ids), *bits, parts, causes, shares, block.volume]
 
 
 def _kept_of(raw: list[Any]) -> Kept:
-    ids, score, surprise_bits, set_bits, parts, (caller, cause), shares = raw
+    ids, score, surprise_bits, set_bits, parts, (caller, cause), shares, volume = raw
     presence, count, call, number = (Part(*part) for part in parts)
     told = (call, caller, number, cause, unpack_array(shares), _NO_NOTES)
     made = Assessment(score, surprise_bits, presence, count, set_bits, *told)
-    return Kept(unpack_array(ids), made)
+    return Kept(unpack_array(ids), made, volume)

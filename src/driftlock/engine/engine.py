@@ -20,6 +20,7 @@ from driftlock.core.episode import Episode
 from driftlock.core.log_stream import LogSettings
 from driftlock.core.verdict import Phase, Verdict, WarmUp
 from driftlock.engine.batches import Rows, decode, rows_by_stream, unit_keys
+from driftlock.engine.block_clock import BlockClock
 from driftlock.engine.finding import Course, Finding
 from driftlock.engine.metrics import MetricSeries
 from driftlock.engine.refresh import RefreshMark, RefreshStatus, parse_refresh
@@ -78,8 +79,10 @@ class PartitionEngine:
         self._registry = StreamRegistry(settings.streams_max)
         self._metrics = MetricSeries(settings.series, alert_budget=settings.logs.alert_budget)
         self._tally = HourTally()
+        self._blocks = BlockClock(settings.logs)
         self._now_ns = 0
         self._open: set[StreamKey] = set()  # streams with open sessions; an evicted one leaves at the sweep
+        self._timed: set[StreamKey] = set()  # streams with an open block of time, likewise
         self._in_episode: set[StreamKey] = set()
         self._evicted_before = 0
         self.events: Counter[Signal] = Counter()
@@ -203,17 +206,39 @@ class PartitionEngine:
         previous, self._now_ns = self._now_ns, max(self._now_ns, received_ns)
         if previous and second_of(self._now_ns) > second_of(previous):
             self._tally.move_on(self._now_ns)
-            return self._sweep(position) + self._move_series(position)
+            if self._blocks.unheard(previous, self._now_ns):
+                self._interrupt_blocks()
+            ended = self._blocks.ends(previous, self._now_ns)
+            return self._sweep(position, blocks=ended) + self._move_series(position)
         return []
+
+    def _interrupt_blocks(self) -> None:
+        """What nobody could hear is no silence: blocks of time that hold such a while are no units."""
+        for entry in self._registry:
+            if entry.detector is not None and self._is_timed(entry):
+                entry.detector.interrupt(second_of(self._now_ns))
+                self._registry.changed(entry)
+
+    def _is_timed(self, entry: StreamEntry) -> bool:
+        return self._lines[entry.key.signal, entry.key.unit].mode == "time"
 
     def waits_for_clock(self, now_ns: int) -> bool:
         """Whether only the passing of time will tell something: a session is open, a series may be silent, or
-        at `now_ns` a stream with an open episode has been silent for long."""
-        return bool(self._open) or self._metrics.waits_for_clock or bool(self._ended_in_silence(now_ns))
+        at `now_ns` a block of time is over, or a stream with an open episode has been silent for long."""
+        if self._open or self._metrics.waits_for_clock:
+            return True
+        block = bool(self._timed) and self._blocks.due(self._now_ns, now_ns)
+        return block or bool(self._ended_in_silence(now_ns))
 
     def _ended_in_silence(self, now_ns: int) -> list[StreamEntry]:
+        """Streams whose episodes are over. Where silence is told, it is the episode, and ends with the next
+        lines."""
         entries = filter(None, (self._registry.get(key) for key in self._in_episode))
-        silent = [entry for entry in entries if now_ns - entry.last_received_ns > EPISODE_SILENT_NS]
+        silent = [
+            entry
+            for entry in entries
+            if now_ns - entry.last_received_ns > EPISODE_SILENT_NS and not self._is_timed(entry)
+        ]
         return sorted(silent, key=lambda entry: entry.last_active)
 
     def _feed_lines(self, batch: LogBatch | SpanBatch, origins: Origins) -> list[Finding]:
@@ -245,28 +270,31 @@ class PartitionEngine:
         """The findings of one stream's rows.
 
         Sessions are fed message by message: a verdict does not tell which message completed its session, for
-        that may have come with an event of another one, which needed the room.
+        that may have come with an event of another one, which needed the room. Blocks of time are closed by
+        the clock alone, before (`_sweep`): what senders' clocks say of an event moves none on.
         """
         assert entry.detector is not None
         findings: list[Finding] = []
-        of_sessions = self._lines[entry.key.signal, entry.key.unit].mode == "session"
+        mode = self._lines[entry.key.signal, entry.key.unit].mode
+        of_sessions, now_ns = mode == "session", second_of(self._now_ns)
+        times = np.minimum(batch.time_ns, now_ns) if mode == "time" else batch.time_ns
         for part in origins.parts(rows) if of_sessions else (rows,):
             verdicts = entry.detector.add(
                 batch.template[part],
                 batch.canonical.buffer,
                 batch.canonical.offsets[:-1][part],
                 batch.canonical.offsets[1:][part],
-                batch.time_ns[part],
+                times[part],
                 origins.positions[part],
                 sessions=unit_keys(batch, entry.key, part) if of_sessions else None,
                 calls=batch.calls[part] if isinstance(batch, SpanBatch) else None,
                 heads=batch.heads[part] if isinstance(batch, SpanBatch) else None,
                 numbers=batch.canonical.numbers[part],
-                now_ns=second_of(self._now_ns),
+                now_ns=now_ns,
             )
             for verdict in verdicts:
-                # a block is complete with its last event
-                place = int(origins.positions[part[-1]]) if of_sessions else verdict.last
+                # a block of events is complete with its last one
+                place = verdict.last if mode == "block" else int(origins.positions[part[-1]])
                 findings += self._alarms(entry, [verdict], *origins.message_of(place))
         return findings
 
@@ -308,11 +336,14 @@ class PartitionEngine:
         """The settings of a line stream; None for metrics."""
         return self._lines.get((key.signal, key.unit))
 
-    def _sweep(self, position: int) -> list[Finding]:
-        """Lets the clock close idle sessions, once a second of log time, in order of stream activity."""
+    def _sweep(self, position: int, *, blocks: bool) -> list[Finding]:
+        """Lets the clock close idle sessions, once a second of log time, in order of stream activity, and
+        `blocks` of time, when one ends."""
         findings: list[Finding] = []
-        waiting = [self._registry.get(key) for key in self._open]
-        self._open = {entry.key for entry in waiting if entry is not None}
+        waiting = [self._registry.get(key) for key in (*self._open, *(self._timed if blocks else ()))]
+        known = {entry.key for entry in waiting if entry is not None}
+        self._open &= known
+        self._timed &= known if blocks else self._timed
         for entry in sorted(filter(None, waiting), key=lambda e: e.last_active):
             assert entry.detector is not None
             verdicts = entry.detector.tick(second_of(self._now_ns))
@@ -335,6 +366,7 @@ class PartitionEngine:
         for keys, is_open in (
             (self._open, detector is not None and detector.open_sessions > 0),
             (self._in_episode, detector is not None and detector.in_episode),
+            (self._timed, detector is not None and detector.waits_for_block),
         ):
             keys.add(entry.key) if is_open else keys.discard(entry.key)
 

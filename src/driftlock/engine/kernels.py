@@ -7,6 +7,7 @@ a stream nor the log ever waits for the compiler.
 
 from __future__ import annotations
 
+from driftlock.core.log_settings import LogSettings
 from driftlock.engine.engine import PartitionEngine
 from driftlock.engine.settings import EngineSettings
 from driftlock.signals.sample import sample_logs, sample_points, sample_spans
@@ -30,3 +31,13 @@ def compile_kernels() -> None:
         engine.feed(kind, payload, tenant="", received_ns=received_ns, position=position)
     states, _ = engine.take_changes()
     PartitionEngine(settings).restore(states, now_ns=engine.now_ns)
+    _compile_blocks_of_time()
+
+
+def _compile_blocks_of_time() -> None:
+    """What blocks of events have no use for."""
+    logs = LogSettings(mode="time", block_ns=SECOND_NS, baseline_units=2)
+    engine = PartitionEngine(EngineSettings(logs=logs))
+    for position in range(1, 8):
+        received_ns = position * SECOND_NS
+        engine.feed("logs", sample_logs(3), tenant="", received_ns=received_ns, position=position)

@@ -19,7 +19,8 @@ class EngineSettings:
     many processes share the work.
 
     `attributes` are the resource attributes that split streams beside `service.name`. `logs` holds for log
-    streams (blocks), `traces` for spans and LLM calls (a unit is a trace), `series` for metrics.
+    streams (blocks of events, or of time), `traces` for spans and LLM calls (a unit is a trace), `series` for
+    metrics.
     `masking` is done to lines and names before anything is learned, and names the form of line streams.
     `sessions` tells which log records and LLM calls belong to a session; the streams of sessions of logs have
     the settings `logs` in mode "session".

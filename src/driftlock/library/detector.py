@@ -61,7 +61,9 @@ class Detector:
     `hop_size` lines, after a baseline of `baseline_size` lines and at least 41 blocks. In mode "session" a
     unit is the lines of one key: what the first group of `session_pattern` matches in a line (Rust's regex
     syntax), or what `observe` is told. A session is complete after `session_idle_s` seconds of the stream's
-    clock without another line, or handed in whole by `observe_unit`. `baseline_units` sets how many units
+    clock without another line, or handed in whole by `observe_unit`. In mode "time" a unit is what comes in
+    `block_s` seconds of the clock, also if nothing comes; the first and the last block are no units, for they
+    are not whole, and neither are empty blocks beyond three in a row. `baseline_units` sets how many units
     are learned first. `p_value_threshold` and `alert_budget` (alarms a week; may be infinite) decide which
     verdicts are alarms. Raises ValueError for settings that clash, UsageError for a pattern.
 
@@ -83,7 +85,7 @@ class Detector:
     def __init__(
         self,
         *,
-        mode: Literal["block", "session"] = "block",
+        mode: Literal["block", "session", "time"] = "block",
         baseline_size: int = 400,
         window_size: int = 50,
         hop_size: int = 25,
@@ -92,6 +94,7 @@ class Detector:
         alert_budget: float | None = None,
         session_pattern: str | None = None,
         session_idle_s: float = 30.0,
+        block_s: int = 60,
         baseline_units: int | None = None,
     ) -> None:
         if not 0.0 < session_idle_s <= SESSION_IDLE_NS_MAX / SECOND_NS:
@@ -108,6 +111,7 @@ class Detector:
             p_value_threshold=numbers.p_value_threshold if p_value_threshold is None else p_value_threshold,
             alert_budget=numbers.alert_budget if alert_budget is None else alert_budget,
             session_idle_ns=round(session_idle_s * SECOND_NS),
+            block_ns=_whole_seconds(block_s) * SECOND_NS,
             baseline_units=baseline_units,
         )
         if session_pattern is not None:
@@ -178,7 +182,8 @@ class Detector:
 
     @alone
     def advance(self, time: Time) -> list[Verdict]:
-        """Moves the clock on; returns the verdicts on sessions that are silent by then."""
+        """Moves the clock on; returns the verdicts on sessions that are silent, or blocks of time that are
+        over, by then."""
         return self._stream.tick(self._clock.move(time_in_ns(time)))
 
     @alone
@@ -205,6 +210,11 @@ class Detector:
     def lines_seen(self) -> int:
         """Lines taken so far, blank ones too."""
         return self._lines
+
+    @property
+    def lines_late(self) -> int:
+        """Lines of a block of time that was over when they came; they count in the one after it."""
+        return self._stream.late_events
 
     @property
     def state_bytes(self) -> int:
@@ -264,7 +274,9 @@ class Detector:
         times, positions, numbers = times[rows], rows + first, canonical.numbers[rows]
         clocks = self._clock.at(times)
         verdicts: list[Verdict] = []
-        for low, high in _runs(clocks):
+        of_time = self._settings.mode == "time"
+        times = np.minimum(times, clocks + (SECOND_NS - 1)) if of_time else times  # a leap waits
+        for low, high in [(0, len(clocks))] if of_time and len(clocks) else _runs(clocks):
             part = slice(low, high)
             verdicts += self._stream.add(
                 hashes[part],
@@ -280,8 +292,8 @@ class Detector:
         return verdicts
 
     def _keys(self, raw: Sequence[bytes], session: Sessions) -> list[bytes] | None:
-        """Each line's session key, empty for none; None in block mode."""
-        if self._settings.mode == "block":
+        """Each line's session key, empty for none; None in the other modes."""
+        if self._settings.mode != "session":
             if session is not None:
                 raise ValueError('session needs mode="session"')
             return None
@@ -296,6 +308,12 @@ class Detector:
         if len(session) != len(raw):
             raise InputError(f"there are {len(session)} session keys for {len(raw)} lines")
         return [b"" if key is None else encoded(key) for key in session]
+
+
+def _whole_seconds(block_s: int) -> int:
+    if block_s != int(block_s):
+        raise ValueError(f"block_s is whole seconds, not {block_s}")
+    return int(block_s)
 
 
 def _columns(

@@ -87,7 +87,7 @@ def _collector(settings: Settings, stop: asyncio.Event) -> Coroutine[Any, Any, N
 
 def _detector(settings: Settings, stop: asyncio.Event) -> Coroutine[Any, Any, None]:
     database_url, nats_url = _database_url(settings), _nats_url(settings)
-    from driftlock.core.log_stream import LogSettings
+    from driftlock.core.log_settings import BLOCK_NS_DEFAULT, SECOND_NS, LogSettings
     from driftlock.core.series import SeriesSettings
     from driftlock.detector.service import run
     from driftlock.detector.settings import DetectorSettings
@@ -112,7 +112,11 @@ def _detector(settings: Settings, stop: asyncio.Event) -> Coroutine[Any, Any, No
         nats_url=nats_url,
         engine=EngineSettings(
             attributes=settings.stream_attributes,
-            logs=LogSettings(mode="block", **sizes),
+            logs=LogSettings(
+                mode="time" if settings.time_block_s else "block",
+                block_ns=settings.time_block_s * SECOND_NS or BLOCK_NS_DEFAULT,
+                **sizes,
+            ),
             traces=LogSettings(mode="session", calls=True, **sizes),
             series=SeriesSettings(
                 p_value_threshold=alerting.p_value_threshold,

@@ -25,6 +25,7 @@ from driftlock.signals.attributes import CONVERSATION
 from driftlock.signals.redaction import CLASSES, checked_classes
 
 PREFIX = "DRIFTLOCK_"
+TIME_BLOCK_S_MAX = 86_400
 PARTITIONS_MAX = 1024  # a partition is a subject, a lock and an engine: thousands cost more than they share
 
 _MIB = 1024**2
@@ -195,6 +196,17 @@ class Settings:
     hop_size: Annotated[
         int, _option(_DETECTION, "Events from one window to the next.", least=1, most=100_000)
     ] = 25
+    time_block_s: Annotated[
+        int,
+        _option(
+            _DETECTION,
+            "Seconds of a block of log records without a session: it is judged when they are over, also if "
+            "nothing came, so that silence and floods are found. 0 cuts blocks of hop_size events instead. A "
+            "change makes log streams learn anew.",
+            least=0,
+            most=TIME_BLOCK_S_MAX,
+        ),
+    ] = 0
     profile: Annotated[
         ProfileName,
         _option(

@@ -12,13 +12,16 @@ from core_logs import hash_of, line_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from driftlock.core.coder import BIT_GRID, CodedUnit, Coder, coded_unit
+from driftlock.core.coder import BIT_GRID, CodedUnit, Coder, Part, coded_unit
 from driftlock.core.coder_context import SAMPLE as CONTEXT_SAMPLE
 from driftlock.core.coder_context import ContextCoder
 from driftlock.core.coder_count import BUCKETS, CountCoder, bucket_of, counts_of
 from driftlock.core.coder_count import SAMPLE as COUNT_SAMPLE
 from driftlock.core.coder_presence import SAMPLE, PresenceCoder
 from driftlock.core.coder_set import SetCoder
+from driftlock.core.coder_volume import BUCKETS as VOLUME_BUCKETS
+from driftlock.core.coder_volume import SAMPLE as VOLUME_SAMPLE
+from driftlock.core.coder_volume import VolumeCoder, middle_of, volume_bucket
 from driftlock.core.counters import CounterTable, add_item, group_key, item_key, mixed
 from driftlock.core.templates import TEMPLATES_MAX, TemplateTable
 
@@ -29,9 +32,12 @@ MAKERS: list[Make] = [
     SetCoder,
     lambda table: ContextCoder(table, ends=True),
     lambda table: ContextCoder(table, ends=False),
+    lambda table: VolumeCoder(active=True),
 ]
-each_coder = pytest.mark.parametrize("make", MAKERS, ids=["presence", "count", "set", "order-ends", "order"])
-unit_lists = st.lists(st.lists(st.integers(0, 8), min_size=1, max_size=12), min_size=1, max_size=12)
+NAMES = ["presence", "count", "set", "order-ends", "order", "volume"]
+each_coder = pytest.mark.parametrize("make", MAKERS, ids=NAMES)
+units_of_events = st.lists(st.integers(0, 8), max_size=12)  # blocks of time may have none
+unit_lists = st.lists(units_of_events, min_size=1, max_size=12)
 
 
 def a_table(templates: int = 9) -> TemplateTable:
@@ -50,7 +56,7 @@ def unit_of(templates: Sequence[int]) -> CodedUnit:
 
 
 @each_coder
-@given(units=unit_lists, other=st.lists(st.integers(0, 8), min_size=1, max_size=12))
+@given(units=unit_lists, other=units_of_events)
 @settings(max_examples=30, deadline=None)
 def test_codes_are_deterministic_on_the_grid_and_survive_a_snapshot(
     make: Make, units: list[list[int]], other: list[int]
@@ -75,7 +81,7 @@ def test_codes_are_deterministic_on_the_grid_and_survive_a_snapshot(
 
 
 @each_coder
-@given(units=unit_lists, extra=st.lists(st.integers(0, 8), min_size=1, max_size=12))
+@given(units=unit_lists, extra=units_of_events)
 @settings(max_examples=30, deadline=None)
 def test_weight_minus_one_takes_back_what_was_learned(
     make: Make, units: list[list[int]], extra: list[int]
@@ -123,7 +129,7 @@ def presence_oracle(units: list[list[int]], probe: list[int]) -> float:
             costs.append(math.log2((sample + 1) / (df[template] / n * sample + 0.5)))
         elif df[template]:
             costs.append(math.log2((sample + 1) / ((n - df[template]) / n * sample + 0.5)))
-    return max(costs)
+    return max(costs, default=0.0)
 
 
 def test_the_counts_of_a_bucket_are_those_that_fall_into_it() -> None:
@@ -148,7 +154,7 @@ def count_oracle(units: list[list[int]], probe: list[int]) -> float:
         sample = min(total, COUNT_SAMPLE)
         share = beyond / total * sample + 0.5 * 2 ** (-abs(here - mode) / 2)
         costs.append(math.log2((sample + 0.5) / share))
-    return max(0.0, max(costs) - math.log2(len(set(probe))))
+    return max(0.0, max(costs) - math.log2(len(set(probe)) or 1))
 
 
 def set_oracle(units: list[list[int]], probe: list[int]) -> float:
@@ -166,10 +172,10 @@ def order_oracle(units: list[list[int]], probe: list[int], *, ends: bool) -> flo
     worst_steps: list[float] = []
     cost = 0.0
     for unit in [*units, probe]:
-        sequence = [-1, -1, -1, *unit, *([-2] if ends else [])]
+        sequence = [-1, -1, -1, *unit, *([-2] if ends or not unit else [])]
         saved: dict[tuple[int, int, bool], float] = {}
         bits = [symbol_bits(seen, sequence, at, gains, saved) for at in range(3, len(sequence))]
-        cost = sum(bits) / len(bits) + step_oracle(worst_steps, max(bits))
+        cost = sum(bits) / len(bits) + (step_oracle(worst_steps, max(bits)) if unit else 0.0)
         worst_steps.append(max(bits))
         gains |= {key: 0.99 * gains.get(key, 0.0) + gain for key, gain in saved.items()}
         for at in range(3, len(sequence)):
@@ -210,7 +216,7 @@ def symbol_bits(
     return -math.log2(p)
 
 
-@given(units=unit_lists, probe=st.lists(st.integers(0, 8), min_size=1, max_size=12))
+@given(units=unit_lists, probe=units_of_events)
 @settings(max_examples=100, deadline=None)
 def test_coders_equal_their_slow_oracles(units: list[list[int]], probe: list[int]) -> None:
     table = a_table()
@@ -228,6 +234,51 @@ def test_coders_equal_their_slow_oracles(units: list[list[int]], probe: list[int
     for ends, order in orders.items():
         expected = order_oracle(units, probe, ends=ends)
         assert order.code(unit_of(probe)).bits == pytest.approx(expected, **near)
+
+
+def volume_oracle(volumes: list[int], volume: int) -> float:
+    """Twice the smaller of the shares on both sides; what was never seen, by its distance."""
+    here, seen = volume_bucket(volume), sorted(volume_bucket(one) for one in volumes)
+    tail = min(sum(b <= here for b in seen), sum(b >= here for b in seen))
+    away = 0 if tail else min(abs(b - here) for b in seen)
+    middle_half = seen[math.ceil(0.75 * len(seen)) - 1] - seen[math.ceil(0.25 * len(seen)) - 1]
+    sample = min(len(seen), VOLUME_SAMPLE)
+    share = tail * sample / len(seen) + 0.5 * (1 + away / max(middle_half, 1)) ** -3
+    return max(math.log2((sample + 0.5) / share) - 1, 0.0)
+
+
+volumes_of_blocks = st.one_of(st.integers(0, 40), st.integers(0, 10**9))
+
+
+@given(volumes=st.lists(volumes_of_blocks, min_size=1, max_size=40), volume=volumes_of_blocks)
+@settings(max_examples=200, deadline=None)
+def test_the_volume_coder_equals_its_slow_oracle(volumes: list[int], volume: int) -> None:
+    coder, marks, none = VolumeCoder(active=True), np.zeros(1, np.int32), np.zeros(0, np.int32)
+    for one in volumes:
+        coder.learn(coded_unit(none, marks, volume=one))
+    part = coder.code(coded_unit(none, marks, volume=volume))
+    assert part.template == -1
+    assert part.bits == pytest.approx(volume_oracle(volumes, volume), abs=2e-5)
+    usual = sorted(volumes)[(len(volumes) - 1) // 2]
+    assert volume_bucket(coder.usual) == volume_bucket(usual)
+
+
+def test_volume_buckets_are_exact_low_and_eight_an_octave_high() -> None:
+    assert [volume_bucket(n) for n in range(18)] == [*range(17), 16]
+    assert [volume_bucket(2**n) for n in range(4, 63)] == [8 * (n - 2) for n in range(4, 63)]
+    assert volume_bucket(2**63 - 1) < VOLUME_BUCKETS
+    assert all(volume_bucket(middle_of(b)) == b for b in range(VOLUME_BUCKETS - 24))
+
+
+def test_nothing_and_ever_more_cost_ever_more() -> None:
+    coder, marks, none = VolumeCoder(active=True), np.zeros(1, np.int32), np.zeros(0, np.int32)
+    for one in np.random.default_rng(1).poisson(600, 20_000).tolist():  # more than are remembered
+        coder.learn(coded_unit(none, marks, volume=one))
+    bits = [coder.code(coded_unit(none, marks, volume=v)).bits for v in (600, 900, 1_200, 12_000, 300, 60, 0)]
+    assert bits[0] == 0.0
+    assert 9 < bits[1] < bits[2] < bits[3]
+    assert 9 < bits[4] < bits[5] < bits[6] < 30
+    assert 8_000 < coder.histogram.sum() < 16_384
 
 
 @pytest.mark.parametrize("templates", [9, 40])
@@ -253,6 +304,22 @@ def test_parts_name_their_cause() -> None:
     assert presence.code(unit_of([0, 1, 2, 5])).template == 6
     assert presence.code(unit_of([0, 2])).template == 2
     assert count.code(unit_of([0, 1, 2, 2, 2, 2, 2, 2])).template == 3
+
+
+def test_a_unit_without_events_lacks_what_is_usual_and_is_as_likely_as_such_units_are() -> None:
+    table = a_table()
+    presence, order = PresenceCoder(), ContextCoder(table, ends=False)
+    assert presence.code(unit_of([])) == Part(0.0, -1)
+    for n in range(400):
+        unit = unit_of([] if n % 8 == 0 else [0, 1, 2])
+        order.follow(order.code_symbols(unit).notes)
+        order.learn(unit)
+        presence.learn(unit)
+    lacking = presence.code(unit_of([]))
+    assert (lacking.template, round(lacking.bits, 1)) == (1, 3.0)
+    coded = order.code_symbols(unit_of([]))
+    assert coded.total_bits == pytest.approx(3.0, abs=0.1)
+    assert (coded.bits, coded.shares.tolist()) == (coded.total_bits, [coded.total_bits])
 
 
 def test_a_new_template_costs_the_same_in_a_young_and_in_an_old_stream() -> None:

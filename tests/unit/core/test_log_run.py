@@ -21,6 +21,7 @@ from driftlock.core.verdict import Verdict
 
 BLOCKS = LogSettings(baseline_size=40, window_size=15, hop_size=5, alert_budget=1e9)
 SESSIONS = LogSettings(mode="session", baseline_size=100, session_idle_ns=10 * SECOND_NS, alert_budget=1e9)
+TIMES = LogSettings(mode="time", block_ns=10 * SECOND_NS, baseline_units=60, alert_budget=1e9)
 
 
 @contextmanager
@@ -58,6 +59,27 @@ def test_blocks_are_judged_alike(seed: int, window: int, templates: int) -> None
 
     verdicts, _ = both(work)
     assert len(verdicts) > 300
+
+
+@given(st.integers(0, 9), st.sampled_from([0.5, 4.0, 40.0]), st.sampled_from([0.01, 0.05]))
+@settings(max_examples=12, deadline=None)
+def test_blocks_of_time_are_judged_alike_empty_and_flooded_ones_too(
+    seed: int, rate: float, threshold: float
+) -> None:
+    rng = np.random.default_rng(seed)
+    volumes = rng.poisson(rate, 700)
+    volumes[400:410], volumes[500:502], volumes[600] = 0, 50 * rate, 3_000
+    log = zipf(rng, int(volumes.sum()), 12)
+    times = (1_000 + 10 * np.repeat(np.arange(700), volumes)) * SECOND_NS
+
+    def work() -> tuple[list[Verdict], bytes]:
+        stream = LogStream(replace(TIMES, p_value_threshold=threshold))
+        return feed(stream, log, times_ns=times, cuts=[70, 71, 1_500], now_ns=0), stream.snapshot()
+
+    verdicts, _ = both(work)
+    assert len(verdicts) > 300
+    assert any(not v.events for v in verdicts)
+    assert rate < 40 or "silence" in {v.kind for v in verdicts if v.alarm}
 
 
 @given(st.integers(0, 9), st.integers(1, 5), st.booleans(), st.sampled_from([0.02, 0.05]))

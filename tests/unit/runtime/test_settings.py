@@ -10,7 +10,7 @@ from cyclopts import App, CycloptsError
 
 from driftlock.cli.reference import settings_page
 from driftlock.cli.sources import ConfigFile, providers
-from driftlock.core.log_settings import SESSION_IDLE_NS_MAX
+from driftlock.core.log_settings import BLOCK_NS_RANGE, SESSION_IDLE_NS_MAX
 from driftlock.errors import UsageError
 from driftlock.runtime.settings import DEFAULTS, Settings, documented, environment_name, is_loopback
 from driftlock.signals.sessions import Sessions
@@ -180,6 +180,8 @@ def test_a_named_file_must_exist() -> None:
         ("--session-idle-s", "1e300"),
         ("--session-idle-s", "inf"),
         ("--session-idle-s", "nan"),
+        ("--time-block-s", "-1"),
+        ("--time-block-s", "86401"),
     ],
 )
 def test_values_out_of_bounds_are_refused(flag: str, value: str) -> None:
@@ -190,6 +192,11 @@ def test_values_out_of_bounds_are_refused(flag: str, value: str) -> None:
 def test_the_longest_silence_is_one_that_a_stream_takes() -> None:
     settings = read("--session-idle-s", "1e9")
     assert int(settings.session_idle_s * 1e9) == SESSION_IDLE_NS_MAX
+
+
+def test_the_longest_block_of_time_is_one_that_a_stream_takes() -> None:
+    settings = read("--time-block-s", "86400")
+    assert settings.time_block_s * 10**9 == BLOCK_NS_RANGE[1]
 
 
 def test_a_longer_environment_name_is_not_taken_for_a_setting(monkeypatch: pytest.MonkeyPatch) -> None:
