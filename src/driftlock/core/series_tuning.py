@@ -85,7 +85,8 @@ EPISODE_SEASON_SHARE = 0.1
 
 # Alarms
 STRIKING_BITS = 12.0
-"""A score that alarms by itself once its p-value allows: the recurrence part has taken off what recurs."""
+"""A score, less what youth takes off, that alarms by itself once its p-value allows: the recurrence part has
+taken off what recurs."""
 
 # The expected band
 BAND_MISS = 0.05
