@@ -5,8 +5,9 @@
 Reads the series of the Numenta Anomaly Benchmark in ../shared/data/nab and judges every detector with
 ../shared/bench/nab_score.py: NAB's scoring, one threshold and one configuration for all files. Beside the
 three profiles stands what shows over-fitting: the score when each category's threshold is chosen on the other
-categories, and the score on the same files thinned out, with noise, in other units, and bent. Never tuned per
-file; the ranges of the files are not told beforehand.
+categories, the score on the same files thinned out, with noise, in other units, and bent, and the score on
+made series (`series_made`), judged alike. Never tuned per file; the ranges of the files are not told
+beforehand.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ from rich.console import Console
 from rich.table import Table
 from river.anomaly import HalfSpaceTrees
 
+from benchmarks.series_made import EACH, FAMILIES, made
 from driftlock.core.series import SeriesBank, SeriesSettings, score_series
 from driftlock.core.series_time import times_in_ns
 
@@ -152,12 +154,34 @@ def frames() -> dict[str, pd.DataFrame]:
     return {name: pd.read_csv(DATA / "data" / name) for name in sorted(labels)}
 
 
-def run(module: ModuleType, series: dict[str, pd.DataFrame], detector: Detector, profile: str) -> list[Any]:
-    """The scored files as the judge loads them."""
+def made_frames(first: int, last: int) -> tuple[dict[str, pd.DataFrame], dict[str, list[list[str]]]]:
+    """The made series `first` to below `last` of each family, and their windows as the judge reads them."""
+    series, windows = {}, {}
+    for family in FAMILIES:
+        for number in range(first, last):
+            one = made(family, number)
+            stamps = pd.date_range("2024-01-01", periods=len(one.values), freq="5min")
+            name = f"{one.name}.csv"
+            series[name] = pd.DataFrame({"timestamp": stamps, "value": one.values})
+            windows[name] = [[str(stamps[low]), str(stamps[high])] for low, high in one.windows]
+    return series, windows
+
+
+def run(
+    module: ModuleType,
+    series: dict[str, pd.DataFrame],
+    detector: Detector,
+    profile: str,
+    windows: dict[str, list[list[str]]] | None = None,
+) -> list[Any]:
+    """The scored files as the judge loads them; `windows` are NAB's own unless given."""
     with tempfile.TemporaryDirectory() as folder:
         data, scores = Path(folder) / "nab", Path(folder) / "scores"
         (data / "labels").mkdir(parents=True)
-        shutil.copy(DATA / "labels" / "combined_windows.json", data / "labels")
+        labels = data / "labels" / "combined_windows.json"
+        shutil.copy(DATA / "labels" / labels.name, labels)
+        if windows is not None:
+            labels.write_text(json.dumps(windows))
         for name, frame in series.items():
             for root in (data / "data", scores):
                 (root / name).parent.mkdir(parents=True, exist_ok=True)
@@ -235,6 +259,24 @@ def quality(console: Console) -> None:
     console.print(variants)
 
 
+def quality_made(console: Console) -> None:
+    """Prints the table of detectors on made series, in two halves: differences between halves are noise."""
+    module = judge()
+    halves = [made_frames(half * EACH, (half + 1) * EACH) for half in range(2)]
+    table = Table(
+        "detector on made series", "standard", "the other half", "windows hit", "false a 1,000 rows"
+    )
+    for name, detector in DETECTORS.items():
+        first, second = (
+            score(module, run(module, series, detector, "standard", windows), "standard")
+            for series, windows in halves
+        )
+        hits = f"{first['hit'] + second['hit']} of {first['windows'] + second['windows']}"
+        false = (first["false_per_1000"] + second["false_per_1000"]) / 2
+        table.add_row(name, f"{first['score']:.1f}", f"{second['score']:.1f}", hits, f"{false:.2f}")
+    console.print(table)
+
+
 def speed(console: Console) -> None:
     """Prints points a second over 10,000 series in one process, and the bytes each series holds."""
     rng = np.random.default_rng(SEED)
@@ -262,6 +304,7 @@ def main() -> None:
     console = Console(width=120)
     if JUDGE.exists() and DATA.exists():
         quality(console)
+        quality_made(console)
     else:
         console.print(f"quality not measured: {DATA} or {JUDGE} is absent")
     speed(console)

@@ -78,12 +78,15 @@ class SeriesVerdicts:
     `status` tells what became of the point: SCORED, WARMING (learned, not judged), NO_INCREMENT (a counter's
     first reading, or time that does not advance), NOT_FINITE (ignored) or REFUSED (no room for the series).
     Only scored points have a `score` (bits, 0 or more), `anomaly_score` (in [0, 1], comparable between
-    series, above 0 only where an episode opens or grows), `p_value` (else 1) and `alarm`. `surprise_bits` is
-    what the point costs above the series' mean point. `expected`, `low` and `high` are the prediction and
-    a band that 95 % of points keep in the long run, in the unit of `value`, which is the reading or, for a
-    counter, its rate a second; NaN where nothing was predicted. `parts` (k, 6) sum to the score: code,
-    season, value, short shape, long shape, recurrence. `calibration_size` counts the points behind the
-    p-value.
+    series, above 0 only where an episode opens or grows; ½ stands for 16 bits of the score less
+    1.5 log2(1 + 1000/n) after n points, for what few points have not shown is little news), `p_value` (else
+    1) and `alarm`. `surprise_bits` is what the point costs above the series' mean point. `expected`, `low`
+    and `high` are the prediction and a band that 95 % of points keep in the long run, in the unit of
+    `value`, which is the reading or, for a counter, its rate a second; NaN where nothing was predicted.
+    `band_held`: the band was checked on at least 256 points before this one, and missed at most 8 % of the
+    last 512 to 1,024 of them; an explanation gives it only then. `parts` (k, 6) sum to the score: code,
+    season (the usual level too), value, short shape, long shape, recurrence. `calibration_size` counts the
+    points behind the p-value.
 
     `p_value` is the conformal rank of the point's score among the series' earlier scored points, where scores
     up to a quarter of a bit lower count as reached. Its null: the score has the same marginal distribution as
@@ -114,6 +117,7 @@ class SeriesVerdicts:
     expected: npt.NDArray[np.float64]
     low: npt.NDArray[np.float64]
     high: npt.NDArray[np.float64]
+    band_held: npt.NDArray[np.bool_]
     parts: npt.NDArray[np.float64]
     calibration_size: npt.NDArray[np.uint32]
 

@@ -7,7 +7,8 @@ The score of a point is a sum of bits, so that an explanation can split it witho
 
 - `code`: what the point costs above what its series' worst points usually cost, under a mixture of heavy
   tailed predictors (last value, fast and slow mean, mean of this time of day and of this hour of the week);
-- `season`: how far the smoothed departure from the mean of this time of day exceeds its usual worst;
+- `season`: how far the smoothed departures from the mean of this time of day, and from the usual level,
+  exceed their usual worst;
 - `value`, `short`, `long`: how far the value, the shape of the last 12 and of the last 144 points lie from
   all that a small dictionary remembers, which is Lempel and Ziv's idea carried to numbers;
 - less `recurrence`: the logarithm of how often the series' own past blocks reached as much.
@@ -26,14 +27,11 @@ import numba
 import numpy as np
 
 from driftlock.core import series_tuning as tuned
-from driftlock.core.logarithm import asinh, log2
+from driftlock.core.logarithm import asinh_near, log2_near
 from driftlock.core.series_state import (
-    ENTRIES,
     EPISODE_PEAKS,
     EXPERTS,
-    LONG_BLOCKS,
     SEASON_BUCKETS,
-    SHORT_BLOCKS,
     TAIL_BINS,
     WEEK_BUCKETS,
 )
@@ -47,8 +45,6 @@ kernel = numba.njit(error_model="numpy")
 SEASON_BUCKET_NS = 86_400_000_000_000 // SEASON_BUCKETS
 WEEK_BUCKET_NS = 3_600_000_000_000
 WEEK_NS = 604_800_000_000_000
-SHORT_POINTS = 2  # a block of the short shape
-LONG_POINTS = 12  # a block of the long shape
 TAIL_BLOCK_POINTS = 64
 """Points of a block whose maximum is one observation of the tail."""
 TAIL_POINTS_MAX = 65_535
@@ -58,8 +54,11 @@ VALUE_BOUND = 1e15
 TAIL_BLOCKS_MAX = 32_768
 """At this many blocks all counts are halved: the 16-bit counts cannot overflow, the past fades slowly."""
 
+BINS_AT_ONCE = 16
+"""Bins that one vector instruction counts up."""
+
 _STUDENT = 0.3675525969478614  # 2 / (π √3): the density of Student's t with 3 degrees of freedom at 0
-_CODE, _SEASON = 0, 1  # which peaks
+_CODE, _SEASON, _LEVEL = 0, 1, 2  # which peaks
 
 
 @kernel
@@ -81,38 +80,67 @@ def predictions(r: Record, time_ns: int, bucket: int, means: Any) -> int:
 
 
 @kernel
-def code_length(r: Record, y: float, means: Any, experts: int) -> float:
-    """Bits of `y` under the mixture of the first `experts`; updates their weights and errors.
-
-    Needs a range above 0.
-    """
-    floor = tuned.SCALE_FLOOR * max(r.high - r.low, 1e-3)
-    density = 0.0
-    for j in range(experts):
+def densities(r: Record, y: float, means: Any, floor: float, first: int, last: int, weighted: Any) -> None:
+    """Writes each expert's weight times its density at `y`."""
+    for j in range(first, last):
         scale = math.sqrt(r.square[j]) + floor
         u = (y - means[j]) / scale
-        tail = 1.0 + u * u / 3.0
-        r.weight[j] *= max(_STUDENT / (scale * tail * tail), 1e-100)
-        density += r.weight[j]
-    rate = max(tuned.ERROR_RATE, 1.0 / (r.seen + 1))
-    for j in range(experts):
-        r.weight[j] = (1.0 - experts * tuned.EXPERT_SHARE) * r.weight[j] / density + tuned.EXPERT_SHARE
-        error = (y - means[j]) * (y - means[j])
-        if r.seen > tuned.LEAD_POINTS:
-            error = min(error, tuned.ERROR_CAP * r.square[j] + floor * floor)
-        r.square[j] += rate * (error - r.square[j])
-    return -log2(density)
+        tail = 1.0 + u * u * (1.0 / 3.0)
+        weighted[j] = r.weight[j] * max(_STUDENT / (scale * tail * tail), 1e-100)
 
 
 @kernel
-def standardise(r: Record, bits: float) -> float:
+def learn_experts(
+    r: Record,
+    y: float,
+    means: Any,
+    floor: float,
+    first: int,
+    last: int,
+    weighted: Any,
+    taken: float,
+    rate: float,
+) -> None:
+    """Moves weights and mean squared errors; `taken` is what each weighted density counts in the weight."""
+    cap = tuned.ERROR_CAP if r.seen > tuned.LEAD_POINTS else np.inf
+    for j in range(first, last):
+        r.weight[j] = taken * weighted[j] + tuned.EXPERT_SHARE
+        error = min((y - means[j]) * (y - means[j]), cap * r.square[j] + floor * floor)
+        r.square[j] += rate * (error - r.square[j])
+
+
+@kernel
+def code_length(r: Record, y: float, means: Any, experts: int, youth: float, weighted: Any) -> float:
+    """Bits of `y` under the mixture of the first `experts`; updates their weights and errors.
+
+    Needs a range above 0. The four experts that are always there go through loops of a length that the
+    compiler knows, which it makes vector code of; the week's follows by itself.
+    """
+    floor = tuned.SCALE_FLOOR * max(r.high - r.low, 1e-3)
+    rate = max(tuned.ERROR_RATE, youth)
+    densities(r, y, means, floor, 0, EXPERTS - 1, weighted)
+    weighted[EXPERTS - 1] = 0.0
+    if experts == EXPERTS:
+        densities(r, y, means, floor, EXPERTS - 1, EXPERTS, weighted)
+    density = 0.0
+    for j in range(EXPERTS):
+        density += weighted[j]
+    taken = (1.0 - experts * tuned.EXPERT_SHARE) / density
+    learn_experts(r, y, means, floor, 0, EXPERTS - 1, weighted, taken, rate)
+    if experts == EXPERTS:
+        learn_experts(r, y, means, floor, EXPERTS - 1, EXPERTS, weighted, taken, rate)
+    return -log2_near(density)
+
+
+@kernel
+def standardise(r: Record, bits: float, youth: float) -> float:
     """The code length in deviations from the series' own mean code length, which then learns it."""
     deviation = math.sqrt(r.bits_square)
     z = (bits - r.bits_mean) / (deviation + tuned.BITS_FLOOR)
     delta = bits - r.bits_mean
     if r.seen > tuned.BITS_CAP_AFTER:
         delta = min(max(delta, -tuned.BITS_CAP * deviation), tuned.BITS_CAP * deviation)
-    rate = max(tuned.BITS_RATE, 1.0 / (r.seen + 1))
+    rate = max(tuned.BITS_RATE, youth)
     r.bits_mean += rate * delta
     r.bits_square += rate * (delta * delta - r.bits_square)
     return float(z)
@@ -134,16 +162,18 @@ def above_peaks(r: Record, which: int, z: float) -> float:
 
 
 @kernel
-def code_excess(r: Record, bits: float) -> float:
+def code_excess(r: Record, bits: float, youth: float) -> float:
     """Bits by which the code length `bits` exceeds what the series' worst points usually cost."""
-    z = standardise(r, bits)
+    z = standardise(r, bits, youth)
     if r.seen <= tuned.LEAD_POINTS:
         return 0.0
     return min(max(0.0, above_peaks(r, _CODE, z) + tuned.PEAK_HEAD), tuned.CODE_BITS_MAX)
 
 
 @kernel
-def season_departure(r: Record, y: float, bucket: int, means: Any, experts: int) -> tuple[float, bool]:
+def season_departure(
+    r: Record, y: float, bucket: int, means: Any, experts: int, youth: float
+) -> tuple[float, bool]:
     """Bits by which a lasting departure from this time of day exceeds the usual worst; before learning it.
 
     Catches what the mixture forgives: a day that goes on smoothly, but at another day's level.
@@ -163,7 +193,7 @@ def season_departure(r: Record, y: float, bucket: int, means: Any, experts: int)
     if r.seen > tuned.LEAD_POINTS:
         excess = min(max(0.0, above_peaks(r, _SEASON, z)), tuned.SEASON_BITS_MAX)
         error = min(error, tuned.ERROR_CAP * r.season_square + floor * floor)
-    r.season_square += max(tuned.SEASON_ERROR_RATE, 1.0 / (r.seen + 1)) * (error - r.season_square)
+    r.season_square += max(tuned.SEASON_ERROR_RATE, youth) * (error - r.season_square)
     lingers = (y - season) * r.season_drift < r.season_drift * r.season_drift
     return excess, bool(lingers)
 
@@ -176,142 +206,34 @@ def fade_range(r: Record) -> None:
 
 
 @kernel
-def oldest(used: Any) -> int:
-    """The entry to give up: an empty one, else the least recently used."""
-    best = 0
-    for j in range(1, ENTRIES):
-        if used[j] < used[best]:
-            best = j
-    return best
-
-
-@kernel
-def novelty(entries: Any, used: Any, y: float, span: float, now: int) -> float:
-    """Distance of `y` to the nearest entry over `span`; remembers it when far, else moves its entry closer.
-
-    Empty entries are infinite. Four minima side by side, here and below, since that compiles to vector code.
-    """
-    single = np.float32(y)
-    a = b = c = d = np.float32(np.inf)
-    for j in range(0, ENTRIES, 4):
-        e = abs(entries[j] - single)
-        a = e if e < a else a
-        e = abs(entries[j + 1] - single)
-        b = e if e < b else b
-        e = abs(entries[j + 2] - single)
-        c = e if e < c else c
-        e = abs(entries[j + 3] - single)
-        d = e if e < d else d
-    least = min(a, b, c, d)
-    distance = np.float64(least)
-    far = 0.0
-    if distance < np.inf:
-        far = distance / span if span > 0.0 else 0.0
-    if distance == np.inf or far > tuned.VALUE_VIGILANCE:
-        place = oldest(used)
-        entries[place] = single
-    else:
-        place = 0
-        while abs(entries[place] - single) != least:
-            place += 1
-        entries[place] += tuned.ENTRY_RATE * (y - np.float64(entries[place]))
-    used[place] = now
-    return float(far)
-
-
-@kernel
-def nearest_shape(entries: Any, shape: Any) -> tuple[int, float]:
-    """The entry nearest to `shape` and its squared distance, summed in single precision."""
-    place = 0
-    least = np.float32(np.inf)
-    for j in range(0, ENTRIES, 4):
-        a = b = c = d = np.float32(0.0)
-        for k in range(len(shape)):
-            value = shape[k]
-            e = entries[k, j] - value
-            a += e * e
-            e = entries[k, j + 1] - value
-            b += e * e
-            e = entries[k, j + 2] - value
-            c += e * e
-            e = entries[k, j + 3] - value
-            d += e * e
-        if a < least:
-            place, least = j, a
-        if b < least:
-            place, least = j + 1, b
-        if c < least:
-            place, least = j + 2, c
-        if d < least:
-            place, least = j + 3, d
-    return place, np.float64(least)
-
-
-@kernel
-def shape_novelty(entries: Any, used: Any, shape: Any, span: float, vigilance: float, now: int) -> float:
-    """As `novelty`, for a shape: root mean squared distance of its blocks. Entries lie as (block, entry)."""
-    place, distance = nearest_shape(entries, shape)
-    far = 0.0 if distance == np.inf else math.sqrt(distance / len(shape)) / span
-    is_new = distance == np.inf or far > vigilance
-    if is_new:
-        place = oldest(used)
-    for k in range(len(shape)):
-        if is_new:
-            entries[k, place] = shape[k]
-        else:
-            entries[k, place] += tuned.ENTRY_RATE * (np.float64(shape[k]) - np.float64(entries[k, place]))
-    used[place] = now
-    return far
-
-
-@kernel
-def push(shape: Any, value: float) -> None:
-    """Moves the shape one block on."""
-    for k in range(len(shape) - 1):
-        shape[k] = shape[k + 1]
-    shape[len(shape) - 1] = value
-
-
-@kernel
-def value_novelty(r: Record, y: float) -> float:
-    """Novelty of the value in its running range, and again on a logarithmic scale about its slow mean."""
-    span = max(r.high, y) - min(r.low, y)
-    plain = novelty(r.value_entry, r.value_used, y, span, r.seen + 1)
+def bent_level(r: Record, y: float, span: float, youth: float) -> float:
+    """`y` on a logarithmic scale about its slow mean, in mean deviations; these then learn it."""
     delta = y - r.level_mean
-    level = asinh(delta / (r.level_spread + tuned.LEVEL_FLOOR * span)) if span > 0.0 else 0.0
-    rate = max(tuned.LEVEL_RATE, 1.0 / (r.seen + 1))
+    level = asinh_near(delta / (r.level_spread + tuned.LEVEL_FLOOR * span)) if span > 0.0 else 0.0
+    rate = max(tuned.LEVEL_RATE, youth)
     r.level_mean += rate * delta
     r.level_spread += rate * (abs(delta) - r.level_spread)
     r.level_low = min(r.level_low, level)
     r.level_high = max(r.level_high, level)
-    return plain + novelty(r.level_entry, r.level_used, level, r.level_high - r.level_low, r.seen + 1)
+    return float(level)
 
 
 @kernel
-def short_novelty(r: Record, y: float, span: float) -> float:
-    """Novelty of the shape of the last 6 pairs; a pair is its more extreme value, if that stands out."""
-    if r.seen % SHORT_POINTS != SHORT_POINTS - 1:
-        r.pair_first = y
-        return 0.0
-    middle = 0.5 * (y + r.pair_first)
-    extreme = y if abs(y - r.shape_mean) > abs(r.pair_first - r.shape_mean) else r.pair_first
-    push(r.short_now, middle if abs(extreme - middle) < tuned.EXTREME_SHARE * (r.high - r.low) else extreme)
-    if r.seen + 1 < SHORT_POINTS * SHORT_BLOCKS or r.high <= r.low:
-        return 0.0
-    return shape_novelty(r.short_entry, r.short_used, r.short_now, span, tuned.SHORT_VIGILANCE, r.seen + 1)
+def level_departure(r: Record, level: float, youth: float) -> tuple[float, bool]:
+    """As `season_departure`, from the usual level on the bent scale, where a burst counts little.
 
-
-@kernel
-def long_novelty(r: Record, y: float, span: float) -> float:
-    """Novelty of the shape of the last 12 means of 12 points."""
-    r.long_sum += y / LONG_POINTS
-    if r.seen % LONG_POINTS != LONG_POINTS - 1:
-        return 0.0
-    push(r.long_now, r.long_sum)
-    r.long_sum = 0.0
-    if r.seen + 1 < LONG_POINTS * LONG_BLOCKS or r.high <= r.low:
-        return 0.0
-    return shape_novelty(r.long_entry, r.long_used, r.long_now, span, tuned.LONG_VIGILANCE, r.seen + 1)
+    Catches a level that lasts in a series of bursts or coarse counts, which the mean and the season of raw
+    values do not.
+    """
+    if r.seen <= tuned.LEAD_POINTS:
+        return 0.0, False
+    r.level_drift += tuned.LEVEL_DRIFT_RATE * (level - r.level_drift)
+    square = r.level_drift * r.level_drift
+    z = abs(r.level_drift) / (math.sqrt(r.level_square) + tuned.LEVEL_SCALE_FLOOR)
+    excess = min(max(0.0, above_peaks(r, _LEVEL, z)), tuned.LEVEL_BITS_MAX)
+    error = min(square, tuned.ERROR_CAP * r.level_square + tuned.LEVEL_ERROR_FLOOR)
+    r.level_square += max(tuned.LEVEL_ERROR_RATE, youth) * (error - r.level_square)
+    return excess, bool(level * r.level_drift < square)
 
 
 @kernel
@@ -321,15 +243,15 @@ def taught(rate: float, seen: int, share: float) -> float:
 
 
 @kernel
-def learn_means(r: Record, time_ns: int, y: float, bucket: int) -> None:
+def learn_means(r: Record, time_ns: int, y: float, bucket: int, youth: float) -> None:
     """Moves the predictors towards `y`; the seasons less while an episode is open.
 
     Else an outage is what is expected at its time of the next day, and the day as it should be an alarm.
     """
     share = tuned.EPISODE_SEASON_SHARE if r.episode_units > 0 else 1.0
     r.last = y
-    r.mean_fast += max(tuned.FAST_RATE, 1.0 / (r.seen + 1)) * (y - r.mean_fast)
-    r.mean_slow += max(tuned.SLOW_RATE, 1.0 / (r.seen + 1)) * (y - r.mean_slow)
+    r.mean_fast += max(tuned.FAST_RATE, youth) * (y - r.mean_fast)
+    r.mean_slow += max(tuned.SLOW_RATE, youth) * (y - r.mean_slow)
     if r.season_seen[bucket] < 255:
         r.season_seen[bucket] += 1
     rate = taught(tuned.SEASON_RATE, r.season_seen[bucket], share)
@@ -342,6 +264,14 @@ def learn_means(r: Record, time_ns: int, y: float, bucket: int) -> None:
 
 
 @kernel
+def band_holds(r: Record) -> bool:
+    """Whether the band kept what it promises of enough earlier points: only then is it told."""
+    return bool(
+        r.band_points >= tuned.BAND_CHECKED_MIN and r.band_missed <= tuned.BAND_MISS_MAX * r.band_points
+    )
+
+
+@kernel
 def learn_band(r: Record, distance: float) -> float:
     """The half-width of the expected band, in the mixture's deviations, then one step of its width.
 
@@ -350,6 +280,11 @@ def learn_band(r: Record, distance: float) -> float:
     """
     factor = r.band_factor
     missed = 1.0 if distance > factor else 0.0
+    if r.band_points == tuned.BAND_CHECKED_MAX:
+        r.band_points //= 2
+        r.band_missed //= 2
+    r.band_points += 1
+    r.band_missed += 1 if distance > factor else 0
     r.band_factor = min(max(factor * (1.0 + tuned.BAND_RATE * (missed - tuned.BAND_MISS)), 1e-3), 1e6)
     return np.float64(factor)
 
@@ -359,7 +294,7 @@ def tail_bin(bits: float) -> int:
     """Bin of the tail histogram: quarters of a bit to 16 bits, then eighths of an octave."""
     if bits < 16.0:
         return int(4.0 * max(bits, 0.0))
-    return min(64 + int(8.0 * (log2(bits) - 4.0)), TAIL_BINS - 1)
+    return min(64 + int(8.0 * (log2_near(bits) - 4.0)), TAIL_BINS - 1)
 
 
 @kernel
@@ -384,8 +319,10 @@ def learn_point(r: Record, bits: float) -> None:
 
     `points[0]` counts all. Writing a prefix a point is cheaper than summing a suffix: most scores are low.
     """
-    for j in range(tail_bin(bits) + 1):
-        r.points[j] += 1
+    most = tail_bin(bits)
+    for first in range(0, most + 1, BINS_AT_ONCE):
+        for j in range(first, first + BINS_AT_ONCE):
+            r.points[j] += np.uint16(j <= most)
     if r.points[0] >= TAIL_POINTS_MAX:
         for j in range(TAIL_BINS):
             r.points[j] //= 2

@@ -12,15 +12,18 @@ from typing import Any
 import numba
 import numpy as np
 
-from driftlock.core import logarithm, series_kernel, series_state
+from driftlock.core import lanes, logarithm, series_kernel, series_novelty, series_state
 from driftlock.core import series_tuning as tuned
 from driftlock.core.fingerprint import fingerprint
-from driftlock.core.logarithm import exp2, log2
+from driftlock.core.logarithm import exp2, log2_near
 from driftlock.core.prefetch import LINE_BYTES, prefetch
 from driftlock.core.series_kernel import (
     SEASON_BUCKET_NS,
     VALUE_BOUND,
+    WEEK_BUCKET_NS,
     Record,
+    band_holds,
+    bent_level,
     blocks_reaching,
     code_excess,
     code_length,
@@ -30,15 +33,23 @@ from driftlock.core.series_kernel import (
     learn_means,
     learn_point,
     learn_tail,
-    long_novelty,
+    level_departure,
     opens_episode,
     points_reaching,
     predictions,
     season_departure,
-    short_novelty,
-    value_novelty,
 )
-from driftlock.core.series_state import EXPERTS, HOT_BYTES, SEASON_BUCKETS
+from driftlock.core.series_novelty import SHORT_POINTS, long_novelty, short_novelty, value_novelty
+from driftlock.core.series_state import (
+    EXPERTS,
+    HOT_BYTES,
+    PEAKS,
+    SEASON_BUCKETS,
+    SEASON_OFFSETS,
+    SHORT_BYTES,
+    SHORT_OFFSET,
+    WEEK_BUCKETS,
+)
 
 cached = numba.njit(cache=True, error_model="numpy")
 
@@ -71,6 +82,7 @@ OUTPUT = np.dtype(
         ("strange", "?"),
         ("lingers", "?"),  # the part of the season is of earlier points
         ("alarm", "?"),
+        ("band_held", "?"),
         ("status", "u1"),
     ],
     align=True,
@@ -84,7 +96,8 @@ def start(r: Record, time_ns: int, value: float) -> None:
     r.origin = value
     r.time_first = time_ns
     r.peak_place[0], r.peak_scale[0], r.peak_block[0] = 5.0, 2.0, -1e9
-    r.peak_place[1], r.peak_scale[1], r.peak_block[1] = 3.0, 1.0, -1e9
+    for j in range(1, PEAKS):
+        r.peak_place[j], r.peak_scale[j], r.peak_block[j] = 3.0, 1.0, -1e9
     r.band_factor = 3.0
     r.value_entry[:] = np.inf
     r.level_entry[:] = np.inf
@@ -125,43 +138,51 @@ def rate_of_counter(r: Record, time_ns: int, value: float) -> float:
 
 @kernel
 def expect(r: Record, y: float, means: Any, experts: int, out: Any) -> None:
-    """Writes the expected value and band, and moves the band's width."""
+    """Writes the expected value and band, and whether the band kept its promise so far; moves its width."""
     mean = 0.0
     square = 0.0
     for j in range(experts):
         mean += r.weight[j] * means[j]
         square += r.weight[j] * r.square[j]
     scale = math.sqrt(square) + 1e-9 * (r.high - r.low)
-    half = scale * (learn_band(r, abs(y - mean) / scale) if scale > 0.0 else 0.0)
+    out.band_held = band_holds(r)
+    half = scale * learn_band(r, abs(y - mean) / scale) if scale > 0.0 else 0.0
     out.expected = r.origin + r.unit * mean
     out.low = r.origin + r.unit * (mean - half)
     out.high = r.origin + r.unit * (mean + half)
 
 
 @kernel
-def score_parts(r: Record, time_ns: int, y: float, bucket: int, means: Any, out: Any) -> float:
+def score_parts(
+    r: Record, time_ns: int, y: float, bucket: int, youth: float, means: Any, weighted: Any, out: Any
+) -> float:
     """Writes the parts of the score but the recurrence; returns their sum. Learns all but the means."""
     fade_range(r)
     experts = predictions(r, time_ns, bucket, means)
     expect(r, y, means, experts, out)
+    span = max(r.high, y) - min(r.low, y)
+    level = bent_level(r, y, span, youth)
     if r.high > r.low or y != 0.0:
-        bits = code_length(r, y, means, experts)
+        bits = code_length(r, y, means, experts, youth, weighted)
         out.surprise_bits = max(0.0, bits - r.bits_mean)
-        out.parts[CODE] = code_excess(r, bits)
-        departure, out.lingers = season_departure(r, y, bucket, means, experts)
-        out.parts[SEASON] = tuned.SEASON_WEIGHT * departure
-    out.parts[VALUE] = tuned.VALUE_WEIGHT * log2(1.0 + value_novelty(r, y) / tuned.VALUE_UNIT)
+        out.parts[CODE] = code_excess(r, bits, youth)
+        season, season_lingers = season_departure(r, y, bucket, means, experts, youth)
+        lasting, level_lingers = level_departure(r, level, youth)
+        out.parts[SEASON] = tuned.SEASON_WEIGHT * season + lasting
+        out.lingers = season_lingers if season >= lasting else level_lingers
+    novel = value_novelty(r, y, level, span)
+    out.parts[VALUE] = tuned.VALUE_WEIGHT * log2_near(1.0 + novel / tuned.VALUE_UNIT)
     r.low = min(r.low, y)
     r.high = max(r.high, y)
-    span = math.sqrt(r.shape_square) + tuned.SHAPE_FLOOR * (r.high - r.low)
-    short = short_novelty(r, y, span)
+    spread = math.sqrt(r.shape_square) + tuned.SHAPE_FLOOR * (r.high - r.low)
+    short = short_novelty(r, y, spread)
     if short > 0.0:
-        out.parts[SHORT] = tuned.SHORT_WEIGHT * log2(1.0 + short)
-    long = long_novelty(r, y, span)
+        out.parts[SHORT] = tuned.SHORT_WEIGHT * log2_near(1.0 + short)
+    long = long_novelty(r, y, spread)
     if long > 0.0:
-        out.parts[LONG] = tuned.LONG_WEIGHT * log2(1.0 + long)
+        out.parts[LONG] = tuned.LONG_WEIGHT * log2_near(1.0 + long)
     delta = y - r.shape_mean
-    rate = max(tuned.SHAPE_RATE, 1.0 / (r.seen + 1))
+    rate = max(tuned.SHAPE_RATE, youth)
     r.shape_mean += rate * delta
     r.shape_square += rate * (delta * delta - r.shape_square)
     total = 0.0
@@ -179,6 +200,7 @@ def step(
     alarm_bits: float,
     p_value_threshold: float,
     means: Any,
+    weighted: Any,
     out: Any,
 ) -> None:
     """Scores `value`, decides on it and learns it."""
@@ -186,7 +208,8 @@ def step(
         start(r, time_ns, value)
     bucket = (time_ns // SEASON_BUCKET_NS) % SEASON_BUCKETS
     y = normalise(r, value)
-    total = score_parts(r, time_ns, y, bucket, means, out)
+    youth = 1.0 / (r.seen + 1)  # at first every mean is that of all points
+    total = score_parts(r, time_ns, y, bucket, youth, means, weighted, out)
     out.value = value
     out.p_value = 1.0
     out.block_p_value = 1.0
@@ -198,19 +221,29 @@ def step(
         out.status = SCORED
         like = total * (1.0 - tuned.RECURRENCE_SLACK_SHARE) - tuned.RECURRENCE_SLACK
         often = tuned.RECURRENCE_SHARE * blocks_reaching(r, like)
-        recurrence = tuned.RECURRENCE_WEIGHT * log2(1.0 + often)
+        recurrence = tuned.RECURRENCE_WEIGHT * log2_near(1.0 + often)
         out.parts[RECURRENCE] = -min(recurrence, total)
         out.score = max(0.0, total - recurrence)
         out.calibration_size = r.points[0]
         out.p_value = (1.0 + points_reaching(r, total)) / (1.0 + r.points[0])
         out.block_p_value = (1.0 + blocks_reaching(r, total)) / (1.0 + r.tail[0])
         if opens_episode(r, out.score):
-            out.anomaly_score = 1.0 - exp2(-out.score / SCORE_HALVING_BITS)
+            out.anomaly_score = 1.0 - exp2(-less_for_youth(r, out.score) / SCORE_HALVING_BITS)
         follow_episode(r, alarm_bits, p_value_threshold, total, out)
         learn_point(r, total)
         learn_tail(r, total, r.seen - warm_up_points)
-    learn_means(r, time_ns, y, bucket)
+    learn_means(r, time_ns, y, bucket, youth)
     r.seen += 1
+
+
+@kernel
+def less_for_youth(r: Record, bits: float) -> float:
+    """What remains of a score, given that few points have been seen: a record is then little news.
+
+    At least a quarter, so that what opens an episode stays above 0.
+    """
+    youth = tuned.YOUTH_WEIGHT * log2_near(1.0 + tuned.YOUTH_POINTS / r.seen)
+    return float(max(bits - youth, 0.25 * bits))
 
 
 @kernel
@@ -228,7 +261,8 @@ def follow_episode(r: Record, alarm_bits: float, p_value_threshold: float, total
     size = r.points[0]
     if out.p_value <= p_value_threshold and out.score >= alarm_bits and out.anomaly_score > 0.0:
         record = out.p_value * (1.0 + size) <= 1.0
-        rare = out.block_p_value <= p_value_threshold or out.score >= tuned.STRIKING_BITS
+        rare = out.block_p_value <= p_value_threshold
+        rare = rare or less_for_youth(r, out.score) >= tuned.STRIKING_BITS
         out.strange = record or rare
     own = int(min(r.episode_units, tuned.EPISODE_OWN_MAX))
     stays = grows = False
@@ -285,7 +319,21 @@ def find_rows(
     return len(series), held
 
 
-_SOURCES = fingerprint(logarithm, series_kernel, tuned, series_state)
+@kernel
+def ask_ahead(state: Any, row: int, time_ns: int) -> None:
+    """Asks for what the point's time and number tell: its season, and at every second the short shapes."""
+    bucket = (time_ns // SEASON_BUCKET_NS) % SEASON_BUCKETS
+    hour = (time_ns // WEEK_BUCKET_NS) % WEEK_BUCKETS
+    prefetch(state, row, SEASON_OFFSETS[0] + bucket)
+    prefetch(state, row, SEASON_OFFSETS[1] + hour)
+    prefetch(state, row, SEASON_OFFSETS[2] + 4 * bucket)
+    prefetch(state, row, SEASON_OFFSETS[3] + 4 * hour)
+    if state[row].seen % SHORT_POINTS == SHORT_POINTS - 1:
+        for offset in range(SHORT_OFFSET, SHORT_OFFSET + SHORT_BYTES, LINE_BYTES):
+            prefetch(state, row, offset)
+
+
+_SOURCES = fingerprint(lanes, logarithm, series_kernel, series_novelty, tuned, series_state)
 
 
 def _row_loop(sources: int) -> Any:
@@ -304,10 +352,13 @@ def _row_loop(sources: int) -> Any:
         """Steps each row's series in order; `out` starts zeroed."""
         assert sources >= 0  # closed over, so that the cache knows which sources made the kernel
         means = np.zeros(EXPERTS)
+        weighted = np.zeros(EXPERTS)
         for i in range(len(rows)):
-            if i + 1 < len(rows) and rows[i + 1] >= 0:
+            if i + 2 < len(rows) and rows[i + 2] >= 0:
                 for offset in range(0, HOT_BYTES, LINE_BYTES):
-                    prefetch(state, rows[i + 1], offset)
+                    prefetch(state, rows[i + 2], offset)
+            if i + 1 < len(rows) and rows[i + 1] >= 0:
+                ask_ahead(state, rows[i + 1], time_ns[i + 1])
             o = out[i]
             o.expected = np.nan
             o.low = np.nan
@@ -328,7 +379,7 @@ def _row_loop(sources: int) -> Any:
                 if math.isnan(reading):
                     o.status = NO_INCREMENT
                     continue
-            step(r, time_ns[i], reading, warm_up_points, alarm_bits, p_value_threshold, means, o)
+            step(r, time_ns[i], reading, warm_up_points, alarm_bits, p_value_threshold, means, weighted, o)
 
     return observe_rows
 

@@ -16,8 +16,9 @@ import numpy as np
 EXPERTS = 5
 SEASON_BUCKETS = 48
 WEEK_BUCKETS = 168
-PEAKS = 2
-"""Quantities judged against their block maxima: the code length, the departure from the season."""
+PEAKS = 3
+"""Quantities judged against their block maxima: the code length, the departures from the season and from the
+usual level."""
 ENTRIES = 32
 """Entries of each dictionary."""
 SHORT_BLOCKS = 6
@@ -52,6 +53,8 @@ _FIELDS: list[tuple[str, str] | tuple[str, str, tuple[int, ...]]] = [
     ("level_spread", "f8"),
     ("level_low", "f8"),
     ("level_high", "f8"),
+    ("level_drift", "f8"),  # smoothed departure from the usual level, bent, and its mean square
+    ("level_square", "f8"),
     ("shape_mean", "f8"),
     ("shape_square", "f8"),
     ("pair_first", "f8"),
@@ -64,27 +67,35 @@ _FIELDS: list[tuple[str, str] | tuple[str, str, tuple[int, ...]]] = [
     ("long_now", "f4", (LONG_BLOCKS,)),
     ("peak_bits", "f4", (EPISODE_PEAKS,)),
     ("peak_at", "u4", (EPISODE_PEAKS,)),
+    ("band_points", "u2"),  # points whose band was checked of late, and how many it missed
+    ("band_missed", "u2"),
     ("episode_units", "u4"),  # suspicious points of the open episode, 0 when none is
     ("value_used", "u4", (ENTRIES,)),  # running number of last use, 0 for an empty entry
     ("level_used", "u4", (ENTRIES,)),
-    ("tail", "u2", (TAIL_BINS,)),  # blocks whose maximum reached each bin or a higher one
-    ("points", "u2", (TAIL_BINS,)),  # scored points that reached each bin or a higher one
     ("peaks", "u1"),
     ("started", "u1"),
     ("episode_calm", "u1"),  # calm points since the last of them
+    ("points", "u2", (TAIL_BINS,)),  # scored points that reached each bin or a higher one
+    ("tail", "u2", (TAIL_BINS,)),  # blocks whose maximum reached each bin or a higher one
     ("season_seen", "u1", (SEASON_BUCKETS,)),
     ("week_seen", "u1", (WEEK_BUCKETS,)),
     ("season", "f4", (SEASON_BUCKETS,)),
     ("week", "f4", (WEEK_BUCKETS,)),
     ("short_used", "u4", (ENTRIES,)),
-    ("long_used", "u4", (ENTRIES,)),
     ("short_entry", "f4", (SHORT_BLOCKS, ENTRIES)),
+    ("long_used", "u4", (ENTRIES,)),
     ("long_entry", "f4", (LONG_BLOCKS, ENTRIES)),
 ]
 
 STATE = np.dtype(_FIELDS, align=True)
 STATE_BYTES = STATE.itemsize
-HOT_BYTES = np.dtype(_FIELDS[: [field[0] for field in _FIELDS].index("tail")], align=True).itemsize + 64
+assert STATE.fields is not None
+_OFFSET = {name: int(field[1]) for name, field in STATE.fields.items()}
+SEASON_OFFSETS = tuple(_OFFSET[name] for name in ("season_seen", "week_seen", "season", "week"))
+SHORT_OFFSET = _OFFSET["short_used"]
+SHORT_BYTES = _OFFSET["long_used"] - SHORT_OFFSET
+"""What every second point touches: the dictionary of short shapes."""
+HOT_BYTES = _OFFSET["tail"] + 64
 """What nearly every point touches: the fields before `tail` and its first bins."""
 LAYOUT = hashlib.blake2b(repr(STATE.descr).encode(), digest_size=8).digest()
 assert STATE_BYTES <= 5632, "the state of a series is promised to fit 5.5 KB"

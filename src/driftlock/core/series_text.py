@@ -23,7 +23,7 @@ PART_NAMES = ("code", "season", "value", "short_shape", "long_shape", "recurrenc
 
 _REASONS = {
     "code": "it is hard to predict from the points before it",
-    "season": "it has strayed from its usual course for this time of day",
+    "season": "it has strayed from its usual level or course of the day",
     "value": "the series has not been near this value before",
     "short_shape": "the last 12 points form a shape it has not shown before",
     "long_shape": "the last 144 points form a shape it has not shown before",
@@ -129,6 +129,8 @@ def explain_point(
     """The sentence and the detail of row `index`; the parts in the detail sum to the score."""
     value, expected = float(verdicts.value[index]), float(verdicts.expected[index])
     low, high = float(verdicts.low[index]), float(verdicts.high[index])
+    if not verdicts.band_held[index]:
+        low = high = math.nan
     parts = dict(zip(PART_NAMES, (float(bits) for bits in verdicts.parts[index]), strict=True))
     size = int(verdicts.calibration_size[index])
     p_value = float(verdicts.p_value[index])
@@ -144,7 +146,7 @@ def explain_point(
         "value": value,
         "reading": value if reading is None else reading,
         "expected": _known(expected),
-        "band": {"low": _known(low), "high": _known(high), "coverage": 0.95},
+        "band": {"low": _known(low), "high": _known(high), "coverage": 0.95 if math.isfinite(low) else None},
         "deviation": _known(value - expected),
         "surprise_bits": float(verdicts.surprise_bits[index]),
         "score_bits": float(verdicts.score[index]),
@@ -165,8 +167,10 @@ def _value(value: float, reading: float | None) -> str:
 
 
 def _expectation(expected: float, low: float, high: float) -> str:
-    if not all(math.isfinite(x) for x in (expected, low, high)):
+    if not math.isfinite(expected):
         return ""
+    if not (math.isfinite(low) and math.isfinite(high)):
+        return f" where {number(expected)} was expected"
     return f" where {number(expected)} was expected ({number(low)} to {number(high)} in 95 % of cases)"
 
 

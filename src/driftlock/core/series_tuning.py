@@ -43,6 +43,13 @@ SEASON_FLOOR = 1e-4
 SEASON_WEIGHT = 1.0
 SEASON_BITS_MAX = 24.0
 
+# Departure from the usual level, on a scale bent by asinh: what lasts, where bursts hide it in the mean
+LEVEL_DRIFT_RATE = 0.011
+LEVEL_ERROR_RATE = 0.003
+LEVEL_ERROR_FLOOR = 1e-3
+LEVEL_SCALE_FLOOR = 0.02
+LEVEL_BITS_MAX = 24.0
+
 # Dictionaries
 VALUE_VIGILANCE = 0.03  # of the range
 SHORT_VIGILANCE = 0.02  # of the spread
@@ -63,6 +70,9 @@ RECURRENCE_WEIGHT = 4.0
 RECURRENCE_SHARE = 0.29  # of the blocks of 64 points count: neighbours recur together
 RECURRENCE_SLACK = 1.25
 RECURRENCE_SLACK_SHARE = 0.05
+YOUTH_WEIGHT = 1.5
+YOUTH_POINTS = 1000.0
+"""What few points have not shown yet is little news: records come at a rate of one through their number."""
 EPISODE_SHARE = 0.05  # of all points seen
 EPISODE_POINTS_MIN = 64
 EPISODE_POINTS_MAX = 210
@@ -75,8 +85,13 @@ EPISODE_SEASON_SHARE = 0.1
 
 # Alarms
 STRIKING_BITS = 12.0
-"""A score that alarms by itself once its p-value allows: the recurrence part has taken off what recurs."""
+"""A score, less what youth takes off, that alarms by itself once its p-value allows: the recurrence part has
+taken off what recurs."""
 
 # The expected band
 BAND_MISS = 0.05
 BAND_RATE = 0.02
+BAND_CHECKED_MIN = 256
+BAND_CHECKED_MAX = 1024
+"""At this many checks both counts are halved: a band is told by what it kept of late."""
+BAND_MISS_MAX = 0.08

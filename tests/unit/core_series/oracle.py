@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from driftlock.core import series_tuning as t
-from driftlock.core.logarithm import asinh, exp2, log2
+from driftlock.core.logarithm import asinh_near, exp2, log2_near
 
 DAY_NS = 86_400 * 10**9
 KEPT_PEAKS = 16
@@ -112,6 +112,7 @@ class Point:
     p_value: float = 1.0
     block_p_value: float = 1.0
     surprise_bits: float = 0.0
+    band_held: bool = False
     expected: float = math.nan
     low: float = math.nan
     high: float = math.nan
@@ -122,7 +123,7 @@ class Point:
 def tail_bin(bits: float) -> int:
     if bits < 16:
         return int(4 * max(bits, 0.0))
-    return min(64 + int(8 * (log2(bits) - 4)), 127)
+    return min(64 + int(8 * (log2_near(bits) - 4)), 127)
 
 
 class OracleSeries:
@@ -142,7 +143,13 @@ class OracleSeries:
         self.week_seen: dict[int, int] = {}
         self.first_ns = 0
         self.bits_mean, self.bits_square = Moving(), Moving()
-        self.code_peaks, self.season_peaks = Peaks(5.0, 2.0), Peaks(3.0, 1.0)
+        self.code_peaks, self.season_peaks, self.level_peaks = (
+            Peaks(5.0, 2.0),
+            Peaks(3.0, 1.0),
+            Peaks(3.0, 1.0),
+        )
+        self.level_drift, self.level_square = 0.0, Moving()
+        self.checked = self.missed = 0
         self.drift, self.drift_square = 0.0, Moving()
         self.level, self.spread = Moving(), Moving()
         self.level_low = self.level_high = 0.0
@@ -194,15 +201,18 @@ class OracleSeries:
                 self.square[4].value = self.square[3].value
             means.append(self.week.get(hour, means[3]))
         self.expect(point, y, means)
+        span = max(self.high, y) - min(self.low, y)
+        level = self.bent(y, span)
         if self.high > self.low or y != 0:
             self.code(point, y, means)
             point.parts[1] = t.SEASON_WEIGHT * self.departure(y, bucket, means)
+            point.parts[1] += self.level_departure(level)
         self.learn_means(y, bucket, hour)
-        point.parts[2] = t.VALUE_WEIGHT * log2(1 + self.value_novelty(y) / t.VALUE_UNIT)
+        point.parts[2] = t.VALUE_WEIGHT * log2_near(1 + self.value_novelty(y, level, span) / t.VALUE_UNIT)
         self.low, self.high = min(self.low, y), max(self.high, y)
         span = math.sqrt(self.shape_square.value) + t.SHAPE_FLOOR * (self.high - self.low)
-        point.parts[3] = t.SHORT_WEIGHT * log2(1 + self.short_novelty(y, span))
-        point.parts[4] = t.LONG_WEIGHT * log2(1 + self.long_novelty(y, span))
+        point.parts[3] = t.SHORT_WEIGHT * log2_near(1 + self.short_novelty(y, span))
+        point.parts[4] = t.LONG_WEIGHT * log2_near(1 + self.long_novelty(y, span))
         delta = y - self.shape_mean.value
         self.shape_mean.learn(y, t.SHAPE_RATE, self.seen)
         self.shape_square.learn(delta * delta, t.SHAPE_RATE, self.seen)
@@ -217,7 +227,12 @@ class OracleSeries:
             square += w * s.value
         scale = math.sqrt(square) + 1e-9 * (self.high - self.low)
         half = 0.0
+        point.band_held = self.checked >= t.BAND_CHECKED_MIN and self.missed <= t.BAND_MISS_MAX * self.checked
         if scale > 0:
+            if self.checked == t.BAND_CHECKED_MAX:
+                self.checked, self.missed = self.checked // 2, self.missed // 2
+            self.checked += 1
+            self.missed += abs(y - mean) / scale > self.band
             half = scale * self.band
             missed = 1.0 if abs(y - mean) / scale > self.band else 0.0
             self.band = clip(self.band * (1.0 + t.BAND_RATE * (missed - t.BAND_MISS)), 1e-3, 1e6)
@@ -231,16 +246,17 @@ class OracleSeries:
         for j in range(len(means)):
             scale = math.sqrt(self.square[j].value) + floor
             u = (y - means[j]) / scale
-            tail = 1 + u * u / 3
+            tail = 1 + u * u * (1 / 3)
             self.weight[j] *= max(0.3675525969478614 / (scale * tail * tail), 1e-100)
             density += self.weight[j]
+        taken = (1 - len(means) * t.EXPERT_SHARE) / density
         for j in range(len(means)):
-            self.weight[j] = (1 - len(means) * t.EXPERT_SHARE) * self.weight[j] / density + t.EXPERT_SHARE
+            self.weight[j] = taken * self.weight[j] + t.EXPERT_SHARE
             error = (y - means[j]) * (y - means[j])
             if self.seen > t.LEAD_POINTS:
                 error = min(error, t.ERROR_CAP * self.square[j].value + floor * floor)
             self.square[j].learn(error, t.ERROR_RATE, self.seen)
-        bits = -log2(density)
+        bits = -log2_near(density)
         delta = bits - self.bits_mean.value
         point.surprise_bits = max(0.0, delta)
         deviation = math.sqrt(self.bits_square.value)
@@ -283,14 +299,26 @@ class OracleSeries:
             old = season.get(at, 0.0)
             season[at] = single(old + rate * (y - old))
 
-    def value_novelty(self, y: float) -> float:
-        span = max(self.high, y) - min(self.low, y)
-        plain = self.values.novelty([y], span, self.seen)
+    def bent(self, y: float, span: float) -> float:
         delta = y - self.level.value
-        bent = asinh(delta / (self.spread.value + t.LEVEL_FLOOR * span)) if span > 0 else 0.0
+        bent = asinh_near(delta / (self.spread.value + t.LEVEL_FLOOR * span)) if span > 0 else 0.0
         self.level.learn(y, t.LEVEL_RATE, self.seen)
         self.spread.learn(abs(delta), t.LEVEL_RATE, self.seen)
         self.level_low, self.level_high = min(self.level_low, bent), max(self.level_high, bent)
+        return bent
+
+    def level_departure(self, bent: float) -> float:
+        if self.seen <= t.LEAD_POINTS:
+            return 0.0
+        self.level_drift += t.LEVEL_DRIFT_RATE * (bent - self.level_drift)
+        z = abs(self.level_drift) / (math.sqrt(self.level_square.value) + t.LEVEL_SCALE_FLOOR)
+        bits = clip(self.level_peaks.excess(z, self.seen), 0.0, t.LEVEL_BITS_MAX)
+        most = t.ERROR_CAP * self.level_square.value + t.LEVEL_ERROR_FLOOR
+        self.level_square.learn(min(self.level_drift**2, most), t.LEVEL_ERROR_RATE, self.seen)
+        return bits
+
+    def value_novelty(self, y: float, bent: float, span: float) -> float:
+        plain = self.values.novelty([y], span, self.seen)
         return plain + self.levels.novelty([bent], self.level_high - self.level_low, self.seen)
 
     def short_novelty(self, y: float, span: float) -> float:
@@ -326,7 +354,7 @@ class OracleSeries:
             return
         like = tail_bin(total * (1 - t.RECURRENCE_SLACK_SHARE) - t.RECURRENCE_SLACK)
         often = t.RECURRENCE_SHARE * sum(m >= like for m in self.maxima)
-        recurrence = t.RECURRENCE_WEIGHT * log2(1 + often)
+        recurrence = t.RECURRENCE_WEIGHT * log2_near(1 + often)
         point.parts[5] = -min(recurrence, total)
         point.score = max(0.0, total - recurrence)
         point.calibration_size = self.points[0]
@@ -338,7 +366,8 @@ class OracleSeries:
         if self.points[0] == 65_535:
             self.points = [count // 2 for count in self.points]
         if self.opens(point.score):
-            point.anomaly_score = 1 - exp2(-point.score / 16)
+            youth = t.YOUTH_WEIGHT * log2_near(1 + t.YOUTH_POINTS / self.seen)
+            point.anomaly_score = 1 - exp2(-max(point.score - youth, point.score / 4) / 16)
         self.block.append(total)
         if len(self.block) == 64:
             self.maxima.append(tail_bin(max(0.0, *self.block)))

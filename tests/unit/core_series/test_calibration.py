@@ -74,3 +74,10 @@ def test_alarms_are_rare(verdicts: SeriesVerdicts) -> None:
 def test_the_band_keeps_its_coverage(verdicts: SeriesVerdicts) -> None:
     inside = (verdicts.value >= verdicts.low) & (verdicts.value <= verdicts.high)
     assert inside.reshape(SERIES, POINTS)[:, 500:].mean() == pytest.approx(0.95, abs=0.01)
+
+
+def test_a_band_that_is_told_keeps_what_was_checked(verdicts: SeriesVerdicts) -> None:
+    """Of the points whose band is told at most 8 % lie outside; most bands of stationary series are told."""
+    inside = (verdicts.value >= verdicts.low) & (verdicts.value <= verdicts.high)
+    assert inside[verdicts.band_held].mean() >= 0.92
+    assert verdicts.band_held.reshape(SERIES, POINTS)[:, 500:].mean() > 0.9

@@ -5,10 +5,17 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from driftlock.core.logarithm import log2_near
 from driftlock.core.series import SCORED, SeriesBank, SeriesSettings, SeriesVerdicts
 from driftlock.core.series_kernel import tail_bin
 from driftlock.core.series_rows import RECURRENCE, SEASON
-from driftlock.core.series_tuning import EPISODE_CALM_POINTS, EPISODE_OWN_MAX, STRIKING_BITS
+from driftlock.core.series_tuning import (
+    EPISODE_CALM_POINTS,
+    EPISODE_OWN_MAX,
+    STRIKING_BITS,
+    YOUTH_POINTS,
+    YOUTH_WEIGHT,
+)
 
 SETTINGS = SeriesSettings()
 
@@ -50,7 +57,10 @@ def expected(v: SeriesVerdicts) -> tuple[list[bool], list[bool], list[int]]:
         alone = totals[i] - v.parts[i, SEASON]
         goes_on = stays and (not v.lingers[i] or p_among_others(i, alone, own) <= threshold)
         record = v.p_value[i] * (1.0 + v.calibration_size[i]) <= 1.0
-        rare = record or v.block_p_value[i] <= SETTINGS.p_value_threshold or v.score[i] >= STRIKING_BITS
+        young = (
+            max(v.score[i] - YOUTH_WEIGHT * log2_near(1.0 + YOUTH_POINTS / i), 0.25 * v.score[i]) if i else 0
+        )
+        rare = record or v.block_p_value[i] <= SETTINGS.p_value_threshold or young >= STRIKING_BITS
         strange.append(bool(judged and v.p_value[i] <= threshold and v.anomaly_score[i] > 0 and rare))
         alarm.append(strange[-1] and not units)
         told = 0
@@ -69,7 +79,7 @@ def expected(v: SeriesVerdicts) -> tuple[list[bool], list[bool], list[int]]:
 
 @pytest.mark.parametrize("seed", range(5))
 def test_columns_are_those_of_the_definition(seed: int) -> None:
-    v = observed(SeriesBank(SETTINGS), values(seed))
+    v = observed(SeriesBank(SETTINGS), values(seed, 9_000))
     strange, alarm, episode = expected(v)
     assert v.strange.tolist() == strange
     assert v.alarm.tolist() == alarm

@@ -31,6 +31,7 @@ def compare(times: list[int], values: list[float], cumulative: list[bool], *, wa
             assert got == pytest.approx(want, rel=1e-12, abs=1e-12, nan_ok=True), (i, column)
         assert verdicts.parts[i].tolist() == pytest.approx(point.parts, rel=1e-12, abs=1e-12), i
         assert verdicts.calibration_size[i] == point.calibration_size
+        assert verdicts.band_held[i] == point.band_held
 
 
 levels = st.sampled_from([0.0, 1.0, 1.0, 1.0, 2.0, 2.5, -3.0, 40.0])

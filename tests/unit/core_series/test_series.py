@@ -328,6 +328,44 @@ class TestVerdicts:
         reached, points = detail["points_reaching"], detail["calibration_points"]
         assert detail["p_value"] == (1 + reached) / (1 + points)
 
+    def test_a_lasting_drop_in_a_bursty_series_is_told_by_its_bent_level(self) -> None:
+        """Bursts hide it from the season of raw values, by which alone the median is 1.5 bits."""
+        bits = []
+        for seed in range(6):
+            rng = np.random.default_rng(seed)
+            values = rng.poisson(5, 8_000) + (rng.random(8_000) < 0.02) * rng.exponential(100, 8_000).round()
+            values[7_000:7_150] -= np.minimum(values[7_000:7_150], 4)
+            v = observe(SeriesBank(SeriesSettings()), values)
+            bits.append(v.parts[7_000:7_150, 1].max())
+        assert np.median(bits) > 4
+
+    def test_a_young_series_says_less(self) -> None:
+        """The same jump after the same noise: what few points have not shown is little news."""
+        noise = np.tile(np.random.default_rng(7).normal(size=200), 30)
+        young, old = (observe(SeriesBank(SeriesSettings()), np.append(noise[:n], 30.0)) for n in (400, 6_000))
+        told = [-16 * np.log2(1 - v.anomaly_score[-1]) for v in (young, old)]
+        assert told[0] == pytest.approx(young.score[-1] - 1.5 * np.log2(1 + 1_000 / 400))
+        assert told[1] == pytest.approx(old.score[-1] - 1.5 * np.log2(1 + 1_000 / 6_000))
+
+    def test_a_band_is_told_only_where_it_held(self) -> None:
+        """Not before 256 checks, and not while it missed too many of late: values that grow eightfold."""
+        rng = np.random.default_rng(5)
+        values = rng.normal(size=3_000)
+        values[1_500:1_700] = rng.normal(size=200) * 8.0 ** np.arange(200)
+        bank = SeriesBank(SeriesSettings())
+        v = observe(bank, values)
+        assert not v.band_held[:256].any()
+        assert v.band_held[400:1_400].all()
+        assert not v.band_held[1_650:1_700].any()
+        _, told = bank.explain(1, v, 1_400)
+        assert told["band"]["coverage"] == 0.95
+        assert told["band"]["low"] < told["expected"] < told["band"]["high"]
+        for index in (200, 1_690):
+            sentence, detail = bank.explain(1, v, index)
+            assert detail["band"] == {"low": None, "high": None, "coverage": None}
+            assert " was expected: " in sentence
+            assert "% of cases" not in sentence
+
     def test_explanation_of_a_counter_tells_rate_and_reading(self) -> None:
         counter = np.cumsum(np.full(1_000, 300.0) + np.arange(1_000) % 7)
         counter[900:] += 50_000
