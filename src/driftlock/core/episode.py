@@ -17,6 +17,8 @@ import msgspec
 
 from driftlock.core.calibration_hours import HOURS, NO_HOUR, Rank
 
+EPISODE_SILENT_NS = 3_600 * 1_000_000_000
+"""When nothing came for so long, the episode of a stream of lines is over."""
 BLOCKS_QUIET = 3
 """So many quiet blocks in a row end an episode of lines."""
 OWN_BLOCKS_MAX = 500

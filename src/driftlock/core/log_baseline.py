@@ -14,12 +14,12 @@ from typing import Any
 
 import numpy as np
 
-from driftlock.core.coder_calls import Callers
+from driftlock.core.coder_calls import NO_CALLERS, Callers
 from driftlock.core.coder_numbers import NumberBits
 from driftlock.core.packing import compress, decompress, pack, unpack
 from driftlock.core.templates import IdArray
 
-FORMAT = 4
+FORMAT = 5
 REFERENCES = 8
 
 
@@ -57,7 +57,7 @@ class Baseline:
                 "kept": list(self.kept),
                 "number_bits": self.numbers.bits.astype("<f4").tobytes(),
                 "number_causes": self.numbers.causes.astype("<i4").tobytes(),
-                "callers": b"".join(each.astype("<u4").tobytes() for each in self.callers),
+                "callers": _numbered(self.callers),
                 **volumes,
             }
         )
@@ -69,7 +69,8 @@ class Baseline:
         ends = np.cumsum(np.frombuffer(raw["sizes"], "<u4"))
         units = np.split(np.frombuffer(raw["units"], "<u2").astype(np.int32), ends[:-1])
         templates = [(key, text) for key, text in raw["templates"]]
-        told = np.frombuffer(raw["callers"], "<u4").astype(np.uint32)
+        names, numbers_of = raw["callers"]
+        told = np.frombuffer(names, "<u4").astype(np.uint32)[np.frombuffer(numbers_of, "<u2")]
         callers = np.split(told, ends[:-1]) if len(told) else ()
         bits = np.frombuffer(raw["number_bits"], "<f4").astype(np.float32)
         numbers = NumberBits(bits, np.frombuffer(raw["number_causes"], "<i4").astype(np.int32))
@@ -130,6 +131,12 @@ class Baseline:
     def lines(self) -> dict[int, bytes]:
         """Canonical line by template hash."""
         return dict(self.templates)
+
+
+def _numbered(callers: Sequence[Callers]) -> list[bytes]:
+    """The callers that there are, and each event's by its number: hashes themselves do not compress."""
+    names, numbers = np.unique(np.concatenate(callers or [NO_CALLERS]), return_inverse=True)
+    return [names.astype("<u4").tobytes(), numbers.astype("<u2").tobytes()]
 
 
 @dataclass(frozen=True, slots=True)

@@ -62,6 +62,8 @@ REFUSED = 4
 CODE, SEASON, VALUE, SHORT, LONG, RECURRENCE = range(6)
 PARTS = 6
 
+ROUNDING = 1e-12
+"""A change of so small a share of the value is none; a few operations leave up to 1e-15."""
 SCORE_HALVING_BITS = 16.0
 """An anomaly score of ½ stands for as many bits, ¾ for twice as many."""
 
@@ -109,12 +111,15 @@ def start(r: Record, time_ns: int, value: float) -> None:
 
 @kernel
 def normalise(r: Record, value: float) -> float:
-    """`value` in the series' own units, within ±VALUE_BOUND. The first change sets the unit."""
+    """`value` in the series' own units, within ±VALUE_BOUND. The first change sets the unit, unless it is
+    what rounding leaves of none: in such units all later changes would lie beyond the bound."""
     difference = value - r.origin
     if difference == 0.0:
         return 0.0
     difference = min(max(difference, -1.7e308), 1.7e308)
     if r.unit == 0.0:
+        if abs(difference) <= ROUNDING * max(abs(value), abs(r.origin)):
+            return 0.0
         r.unit = abs(difference)
     return float(min(max(difference / r.unit, -VALUE_BOUND), VALUE_BOUND))
 

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from driftlock.core.episode import Episode
+from driftlock.core.episode import EPISODE_SILENT_NS, Episode
 from driftlock.core.log_stream import LogSettings
 from driftlock.core.verdict import Phase, Verdict, WarmUp
 from driftlock.engine.batches import Rows, decode, rows_by_stream, unit_keys
@@ -37,7 +37,6 @@ from driftlock.engine.tally import HourTally
 from driftlock.signals.batch import LogBatch, PointBatch, Signal, SpanBatch, StreamKey, StreamUnit
 from driftlock.signals.logs import decode_logs_together
 
-EPISODE_SILENT_NS = 3_600 * 1_000_000_000
 """An episode is over, too, when its stream has sent nothing for so long: else its end would never come."""
 BANK_ID = uuid.UUID("00000000-0000-8000-8000-000000000001")
 """The checkpoint row that holds a partition's metric series, and what names them."""

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
-from core_logs import feed, zipf
+from core_logs import SECOND_NS, feed, zipf
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -157,3 +159,28 @@ def test_doublings_and_the_end_are_news() -> None:
     assert told == [1, 2, 4, 8, 16]
     assert not episode.is_news
     assert episode.ended().is_news
+
+
+def two_faults(*, silence_h: int, cuts: list[int]) -> list[Verdict]:
+    """A fault of 60 lines, nothing for so long, and another fault of 60 lines; the state restored at cuts."""
+    log = [*zipf(np.random.default_rng(8), 2_010, 8).tolist(), *[70] * 60, *[80] * 60]
+    log += zipf(np.random.default_rng(9), 200, 8).tolist()
+    times = np.arange(1, 1 + len(log)) * SECOND_NS
+    times[2_070:] += silence_h * 3_600 * SECOND_NS
+    stream, verdicts = LogStream(SETTINGS), list[Verdict]()
+    for low, high in pairwise([0, *cuts, len(log)]):
+        verdicts += feed(stream, log[low:high], first=low, times_ns=times[low:high])
+        stream = LogStream.restore(SETTINGS, stream.snapshot())
+    return verdicts
+
+
+@pytest.mark.parametrize("cuts", [[2_069], [2_070], [2_071], list(range(7, 2_300, 7))])
+def test_an_hour_without_events_ends_an_episode_so_that_the_next_fault_is_told(cuts: list[int]) -> None:
+    verdicts = two_faults(silence_h=2, cuts=cuts)
+    assert verdicts == two_faults(silence_h=2, cuts=[])
+    first, second = (verdict for verdict in verdicts if verdict.alarm)
+    assert ("thing 70 " in first.explanation, "thing 80 " in second.explanation) == (True, True)
+    courses = [v.episode for v in verdicts if v.episode is not None]
+    over = [episode for episode in courses if not episode.open]
+    assert [(episode.first, episode.last_event) for episode in over][:1] == [(first.first, 2_049)]
+    assert len([v for v in two_faults(silence_h=0, cuts=cuts) if v.alarm]) == 1

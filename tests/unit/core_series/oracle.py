@@ -183,6 +183,8 @@ class OracleSeries:
         if difference == 0:
             return 0.0
         if self.unit == 0:
+            if abs(difference) <= 1e-12 * max(abs(value), abs(self.origin)):
+                return 0.0
             self.unit = abs(difference)
         with np.errstate(over="ignore"):
             return clip(float(np.float64(difference) / self.unit), -1e15, 1e15)

@@ -43,6 +43,17 @@ def assert_same(a: SeriesVerdicts, b: SeriesVerdicts, rows: slice = slice(None))
         np.testing.assert_array_equal(getattr(a, column)[rows], getattr(b, column), column)
 
 
+def test_a_first_change_that_rounding_made_does_not_blind_a_series() -> None:
+    values = np.concatenate([[0.3, 0.1 + 0.2], np.random.default_rng(2).normal(50, 10, 3_000)])
+    found = observe(SeriesBank(SeriesSettings()), np.concatenate([values, [1e6]]))
+    assert found.strange[-1]
+    assert found.score[-1] > 40
+    same = observe(
+        SeriesBank(SeriesSettings()), np.concatenate([values[[0]], values[[0]], values[2:], [1e6]])
+    )
+    assert_same(found, same, slice(2, None))
+
+
 def daily(n: int, *, seed: int = 0, noise: float = 1.0) -> Floats:
     rng = np.random.default_rng(seed)
     return 10 * np.sin(2 * np.pi * np.arange(n) / 288) + noise * rng.normal(size=n)
