@@ -14,6 +14,9 @@ UNITS_BEFORE_VERDICT_MAX = 200
 """Sessions or blocks of time after which a baseline is complete even if it holds few events."""
 BASELINE_UNITS_MAX = 4_096
 BASELINE_EVENTS_MAX = 131_072
+BASELINE_EVENTS_ENOUGH, BASELINE_CALLS_ENOUGH = 24_576, 8_192
+"""Events, and such that tell their callers, that make a baseline of however few units: they are held until
+then, some 100 KiB of them, so that a stream of long sessions keeps within its bytes while it learns."""
 CALIBRATION_SCORES_MAX = 2_000
 SESSIONS_OPEN_MAX = 1_024
 SESSIONS_BYTES_MAX = 144 * 1024
@@ -39,8 +42,9 @@ class LogSettings:
     passed without another or at `session_events_max`; if it goes on it is judged again as a whole, as
     long as `sessions_bytes_max` leaves room to remember it. The baseline is complete at 40 sessions with
     together `baseline_size` events, or at 200. In mode "time" a unit is what comes in `block_ns`, aligned to
-    1970, also if nothing comes (`time_blocks`); the baseline is complete as with sessions. `baseline_units`
-    replaces these rules by a number of units.
+    1970, also if nothing comes (`time_blocks`); the baseline is complete as with sessions. Any is complete
+    with `BASELINE_EVENTS_ENOUGH` events, or `BASELINE_CALLS_ENOUGH` with `calls`, unless `baseline_size` is more.
+    `baseline_units` replaces these rules by a number of units.
     `form` names how the events' lines were made: events of different forms do not mix in one state. With
     `calls`, in mode "session", events tell their spans and parents, and what called what is learned.
     `alert_budget` bounds the alarms a week of the stream's clock; it may be infinite. `byte_coder` measures
@@ -109,6 +113,9 @@ class LogSettings:
         if self.baseline_units is not None:
             return units >= self.baseline_units
         if self.mode != "block" and units >= UNITS_BEFORE_VERDICT_MAX:
+            return True
+        enough = BASELINE_CALLS_ENOUGH if self.calls else BASELINE_EVENTS_ENOUGH
+        if units >= 2 and events >= max(enough, self.baseline_size):
             return True
         return units >= self._units_min and events >= self.baseline_size
 

@@ -111,6 +111,32 @@ def test_one_large_call_leaves_no_more_behind_than_many_small_ones() -> None:
     assert stream.state_bytes <= 256 * 1024, stream.state_bytes / 1024
 
 
+@pytest.mark.parametrize("calls", [False, True])
+def test_long_sessions_keep_within_256_kib_while_they_are_learned_and_later(calls: bool) -> None:
+    """Sessions of a thousand events of four hundred templates, whose callers are anything."""
+    rng = np.random.default_rng(3)
+    stream, held = LogStream(LogSettings(mode="session", calls=calls), tells=False), 0
+    hashes = np.array([hash_of(n) for n in range(400)], np.uint64)
+    lines = [b"operation %d" % n for n in range(400)]
+    bounds = np.cumsum([0, *map(len, lines)])
+    for part in range(120):
+        events, number = rng.integers(0, 400, 500), np.arange(part * 500, part * 500 + 500)
+        stream.add(
+            hashes[events],
+            np.frombuffer(b"".join(lines), np.uint8),
+            bounds[events],
+            bounds[events + 1],
+            np.zeros(500, np.int64),
+            number,
+            sessions=[b"%d" % (n // 1_000) for n in number],
+            calls=np.stack([number + 2, rng.integers(2, number + 3)], axis=1).astype(np.uint32),
+            now_ns=(part + 1) * SECOND_NS,
+        )
+        held = max(held, stream.state_bytes)
+    assert stream.warm_up.phase != "learning"
+    assert held <= 256 * 1024, held / 1024
+
+
 def test_the_sentence_does_not_compare_with_next_to_nothing() -> None:
     stream = LogStream(LogSettings(mode="session"))
     units = [[0, 1, 2]] * 900

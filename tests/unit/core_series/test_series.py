@@ -51,7 +51,8 @@ def test_a_first_change_that_rounding_made_does_not_blind_a_series() -> None:
     same = observe(
         SeriesBank(SeriesSettings()), np.concatenate([values[[0]], values[[0]], values[2:], [1e6]])
     )
-    assert_same(found, same, slice(2, None))
+    for column in COLUMNS:
+        np.testing.assert_array_equal(getattr(found, column)[2:], getattr(same, column)[2:], column)
 
 
 def daily(n: int, *, seed: int = 0, noise: float = 1.0) -> Floats:
