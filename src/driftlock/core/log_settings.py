@@ -43,7 +43,8 @@ class LogSettings:
     long as `sessions_bytes_max` leaves room to remember it. The baseline is complete at 40 sessions with
     together `baseline_size` events, or at 200. In mode "time" a unit is what comes in `block_ns`, aligned to
     1970, also if nothing comes (`time_blocks`); the baseline is complete as with sessions. Any is complete
-    with `BASELINE_EVENTS_ENOUGH` events, or `BASELINE_CALLS_ENOUGH` with `calls`, unless `baseline_size` is more.
+    with `BASELINE_EVENTS_ENOUGH` events, or `BASELINE_CALLS_ENOUGH` with `calls`, unless `baseline_size` is
+    more.
     `baseline_units` replaces these rules by a number of units.
     `form` names how the events' lines were made: events of different forms do not mix in one state. With
     `calls`, in mode "session", events tell their spans and parents, and what called what is learned.
