@@ -27,6 +27,7 @@ def log_summary(name: str, scored: Scored, alarms: int, seconds: float) -> str:
     if phase == "ready" and scored.verdicts:
         said += f"{_count(len(scored.verdicts), 'unit')} judged by {scored.units_baseline:,} learned first, "
         said += f"{_anomalies(alarms)}."
+        said += _others(scored, alarms)
     elif phase == "calibrating":
         said += _too_short_for_p(scored)
     else:
@@ -36,6 +37,19 @@ def log_summary(name: str, scored: Scored, alarms: int, seconds: float) -> str:
     if scored.stream.overflowed:
         said += f" {_count(scored.stream.overflowed, 'line')} found no room among the templates."
     return said
+
+
+def _others(scored: Scored, alarms: int) -> str:
+    """How many units reach the threshold beside the anomalies: like others before, or of their episodes."""
+    threshold = scored.settings.p_value_threshold
+    reached = sum(verdict.p_value <= threshold for verdict in scored.verdicts)
+    if reached <= alarms:
+        return ""
+    return (
+        f" {_count(reached - alarms, 'more unit')} {'reaches' if reached - alarms == 1 else 'reach'} "
+        f"p ≤ {threshold:g}, and {'is' if reached - alarms == 1 else 'are'} like others before, or of an "
+        f"anomaly's episode (driftlock score tells all)."
+    )
 
 
 def followed_state(name: str, warm_up: WarmUp, settings: LogSettings, lines: int) -> str:

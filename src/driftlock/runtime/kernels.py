@@ -1,8 +1,9 @@
-"""Sees to it that kernels are compiled once on a machine, however many processes ask at the same time."""
+"""Sees to it that an installation compiles its kernels once, however many processes ask at the same time."""
 
 from __future__ import annotations
 
 import fcntl
+import hashlib
 import logging
 import os
 import tempfile
@@ -22,15 +23,25 @@ def compiled_kernels() -> None:
     from driftlock.engine.kernels import compile_kernels
 
     slow = threading.Timer(
-        PATIENCE_S, log.info, ["compiling the detection kernels; only the first start takes this minute"]
+        PATIENCE_S,
+        log.info,
+        ["the detection kernels are being compiled; only the first start takes this minute"],
     )
     slow.daemon = True
     slow.start()
-    lock = Path(tempfile.gettempdir()) / f"driftlock-kernels-{os.geteuid()}.lock"
-    with lock.open("w") as handle:
+    handle = os.open(_lock_file(), os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    try:
         fcntl.flock(handle, fcntl.LOCK_EX)
         compile_kernels()
-    slow.cancel()
+    finally:
+        os.close(handle)
+        slow.cancel()
+
+
+def _lock_file() -> Path:
+    """One for each installation and user: others compile into caches of their own, and are not waited for."""
+    place = hashlib.blake2b(os.fsencode(Path(__file__).resolve().parent), digest_size=8).hexdigest()
+    return Path(tempfile.gettempdir()) / f"driftlock-kernels-{os.geteuid()}-{place}.lock"
 
 
 if __name__ == "__main__":

@@ -88,8 +88,9 @@ class Supervisor:
         with _database_faults():
             for name in await migrate(settings.database_url):
                 log.info("applied migration %s", name)
-            key = await first_admin_key(settings.database_url)
         await self._start_roles(settings)
+        with _database_faults():  # last, since its secret is shown once, and only by a start that succeeds
+            key = await first_admin_key(settings.database_url)
         return Running(settings=self._settings, first_key=key)
 
     async def stop(self) -> None:
