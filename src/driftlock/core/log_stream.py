@@ -13,7 +13,6 @@ from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Any
 
-import msgspec
 import numpy as np
 import numpy.typing as npt
 
@@ -23,7 +22,7 @@ from driftlock.core.coder_calls import NO_CALLS, UNTOLD, Callers, Calls, find_ca
 from driftlock.core.coder_numbers import NumberBits, Numbers, Strange
 from driftlock.core.decision import Cause
 from driftlock.core.edetector import Drift
-from driftlock.core.episode import EPISODE_SILENT_NS, Episode
+from driftlock.core.episode import Episode
 from driftlock.core.explanation import Significance
 from driftlock.core.log_baseline import Baseline, StoredBaseline
 from driftlock.core.log_judge import Judge
@@ -31,6 +30,7 @@ from driftlock.core.log_model import Assessment, LogModel, assessed
 from driftlock.core.log_run import NEEDS_ROOM, REACHES_THRESHOLD, Found, found_for
 from driftlock.core.log_settings import LogSettings
 from driftlock.core.log_units import Assembled, BlockAssembler, Units, Waiting
+from driftlock.core.lull import Lulls
 from driftlock.core.packing import compress, decompress, pack, unpack
 from driftlock.core.session_store import SessionStore
 from driftlock.core.telling import Teller
@@ -93,8 +93,7 @@ class LogStream:
         self._marks = np.zeros(self._templates.capacity, np.int32)
         self._warming = Waiting()
         self._baseline: StoredBaseline | None = None
-        self._heard_ns = 0  # the latest time of an event, of a stream of blocks of events
-        self._ended: Episode | None = None  # by silence, until a verdict tells it
+        self._lulls = Lulls()
         self._leave_room()
 
     def add(
@@ -128,10 +127,11 @@ class LogStream:
         elif calls is None:
             calls = np.tile(np.array([[0, UNTOLD]], np.uint32), (len(templates), 1))
         verdicts = self.tick(now_ns)
-        row, stops = 0, [*self._silences(times_ns), len(templates)]
+        after_lulls = self._lulls.before(times_ns) if self._settings.mode == "block" and len(times_ns) else []
+        row, stops = 0, [*after_lulls, len(templates)]
         while row < len(templates):
             if row == stops[0]:
-                self._ended = self._judge.end_episode() or self._ended
+                self._lulls.end(self._judge.end_episode())
                 stops.pop(0)
             part = slice(row, stops[0])
             ids, evicted = self._templates.ids(
@@ -147,7 +147,7 @@ class LogStream:
             strange = self._model.numbers.take(ids, numbers[part])
             if sessions is None or self._settings.mode != "session":
                 blocks = self._blocks.add(ids, strange, positions[part], times_ns[part], now_ns=now_ns)
-                verdicts += self._with_ended(self._take_blocks(blocks, now_ns))
+                verdicts += self._lulls.told(self._take_blocks(blocks, now_ns))
             else:
                 events, texts = (ids, sessions[part], positions[part], times_ns[part]), self._bytes_when_new
                 for units in self._sessions.add(
@@ -155,23 +155,6 @@ class LogStream:
                 ):
                     verdicts += self._take(units, now_ns)
             row += len(ids)
-        return verdicts
-
-    def _silences(self, times_ns: Int64s) -> list[int]:
-        """The rows of events that came after so long a silence that an episode before it is over."""
-        if self._settings.mode != "block" or not len(times_ns):
-            return []
-        heard = np.maximum.accumulate(np.concatenate([[self._heard_ns], times_ns]))
-        self._heard_ns = int(heard[-1])
-        silent = (heard[:-1] > 0) & (np.diff(heard) > EPISODE_SILENT_NS)
-        return [int(row) for row in np.flatnonzero(silent)]
-
-    def _with_ended(self, verdicts: list[Verdict]) -> list[Verdict]:
-        """The verdicts, the first of them that is of no episode with the one that a silence ended."""
-        free = next((row for row, each in enumerate(verdicts) if each.episode is None), None)
-        if self._ended is not None and free is not None:
-            verdicts[free] = msgspec.structs.replace(verdicts[free], episode=self._ended)
-            self._ended = None
         return verdicts
 
     def tick(self, now_ns: int) -> list[Verdict]:
@@ -479,7 +462,7 @@ class LogStream:
             "sessions": self._sessions.state(),
             "warming": self._warming.whole().state() if self._warming.units else None,
             "baseline": [self._baseline.compressed, self._baseline.ref] if self._baseline else None,
-            "heard": [self._heard_ns, None if self._ended is None else msgspec.structs.astuple(self._ended)],
+            "lulls": self._lulls.state(),
         }
         return compress(pack(state))
 
@@ -507,8 +490,7 @@ class LogStream:
         if state["warming"]:
             self._warming.add(Units.of_state(state["warming"]))
         self._baseline = StoredBaseline(*state["baseline"]) if state["baseline"] else None
-        self._heard_ns, ended = state["heard"]
-        self._ended = None if ended is None else Episode(*ended)
+        self._lulls.load(state["lulls"])
         self._leave_room()
 
 
