@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 from driftlock.core.coder import BIT_GRID, CodedUnit
@@ -36,6 +37,21 @@ SIZES = (
     "100 million to 1 billion", "1 billion or more",
 )  # fmt: skip
 """What the buckets of `coder_numbers` are called; a sign is left out."""
+TOOK = b" took<duration>"
+"""How the lines of spans end, whose first numbers are their durations (`signals.spans`)."""
+_BOUNDS = tuple(
+    tuple(f"{62.5 * 2**n / 1000**unit:.4g} {('µs', 'ms', 's')[unit]}" for n, unit in grid)
+    for grid in ([(n, 0 if n < 4 else 1 if n < 14 else 2) for n in range(first, 26, 2)] for first in (0, 1))
+)
+DURATIONS = tuple(
+    (
+        *("none", "none", f"below {bounds[0]}"),
+        *(f"{low} to {high}" for low, high in pairwise(bounds)),
+        f"{bounds[-1]} or more",
+    )
+    for bounds in _BOUNDS
+)
+"""What the buckets of spans' durations are called, of the first size and of the second."""
 _ORDINAL_ENDINGS = {1: "st", 2: "nd", 3: "rd"}
 _WHENCE = {NOBODY: "root", ELSEWHERE: "elsewhere"}
 _CALLED = {NOBODY: "called by nobody", ELSEWHERE: "called by what is not in its trace here"}
@@ -241,11 +257,20 @@ class Explainer:
         }
         return {"call": found}
 
+    def _sizes(self, strange: Strange) -> tuple[str, int, Sequence[str]]:
+        """What the number is, its place from 1, and the names of its sizes."""
+        durations = len(DURATIONS) if self._templates.text(strange.template).endswith(TOOK) else 0
+        if strange.place < durations:
+            return "duration", 0, DURATIONS[strange.place]
+        return "number", strange.place + 1 - durations, SIZES
+
     def _why_number(self, strange: Strange) -> str:
-        which = f"the {_ordinal(strange.place + 1)} number" if strange.place else "the first number"
-        found, usual = SIZES[strange.bucket], SIZES[strange.usual]
+        kind, place, sizes = self._sizes(strange)
+        which = f"the {_ordinal(place)} number" if kind == "number" else "the duration"
+        found, usual = sizes[strange.bucket], sizes[strange.usual]
         often = " as never before" if strange.unseen else ""
-        return f"{which} in “{self._short(strange.template)}” is {found}{often}, where {usual} is usual"
+        line = f"{'of' if kind == 'duration' else 'in'} “{self._short(strange.template)}”"
+        return f"{which} {line} is {found}{often}, where {usual} is usual"
 
     def _number(self, blocks: Sequence[Explained]) -> dict[str, Any]:
         """The most surprising number as `number`, where there is one."""
@@ -253,11 +278,13 @@ class Explainer:
         if not made.number.bits:
             return {}
         strange = Strange.of(made.number_cause)
+        kind, place, sizes = self._sizes(strange)
         found = {
             "line": self._text(strange.template),
-            "place": strange.place + 1,
-            "size": SIZES[strange.bucket],
-            "usual_size": SIZES[strange.usual],
+            "kind": kind,
+            "place": place,
+            "size": sizes[strange.bucket],
+            "usual_size": sizes[strange.usual],
             "seen_before": not strange.unseen,
             "bits": made.number.bits,
         }

@@ -105,7 +105,7 @@ class LogBatch:
 
 @dataclass(frozen=True, slots=True)
 class SpanBatch:
-    """Spans (of the signals traces and llm) in canonical form, which ends with a duration bucket.
+    """Spans (of the signals traces and llm) in canonical form, with their durations before their numbers.
 
     `duration_ns` is end minus start, never negative. `status` is the OTLP status code (2 is an error).
     `sessions` as in `LogBatch`. `calls` (n, 2) are 32-bit hashes of each span's id and its parent's, 2 or

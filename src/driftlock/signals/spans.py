@@ -2,16 +2,18 @@
 
 Owns: `decode_spans`, what a span's line holds, duration and token buckets. Must not know: detection.
 
-A line reads `KIND name STATUS key=value … took<4ms`: attributes as in `log_text.py`, the type of an exception
-event, and the octave of the duration (its upper bound), so that slow calls read differently from quick ones.
-Spans of the OpenTelemetry GenAI conventions form the signal `llm`; their token counts read as magnitudes, and
-the names of models stay as they are, before the duration: masked, two versions of a model would read alike.
+A line reads `KIND name STATUS key=value … took<duration>`: attributes as in `log_text.py`, and the type of an
+exception event. How long a span took is kept beside the line as the sizes of numbers are, and before them:
+were it in the line, a service whose durations have a long tail would write lines never seen for ever. Spans
+of the OpenTelemetry GenAI conventions form the signal `llm`; their token counts read as magnitudes, and the
+names of models stay as they are, before the duration: masked, two versions of a model would read alike.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from itertools import islice
 from typing import Any
 
@@ -35,6 +37,7 @@ from driftlock.signals.log_text import (
     pair_value,
 )
 from driftlock.signals.logs import TIME_NS_MAX
+from driftlock.signals.magnitudes import BUCKET_BITS, Magnitudes
 from driftlock.signals.masking import DEFAULT_MASKING, Masking
 from driftlock.signals.redaction import redact
 from driftlock.signals.sessions import DEFAULT_SESSIONS, Sessions, attribute_key
@@ -43,7 +46,7 @@ NAME_BYTES_MAX = 256
 SPAN_ID_BYTES = 8
 STATUS_BYTES_MAX = 128
 STATUS_CODE_MAX = 2
-ENDING_MARK = b" took<"
+ENDING = b" took<duration>"
 
 GENAI_MARKERS = frozenset({"gen_ai.operation.name", "gen_ai.provider.name", "gen_ai.system"})
 GENAI_FINISH = "gen_ai.response.finish_reasons"
@@ -66,15 +69,12 @@ _MAGNITUDES = (
 )
 
 
-def _octaves() -> tuple[npt.NDArray[np.int64], list[bytes]]:
-    """Upper bounds of durations in nanoseconds (powers of two of each decimal unit), and their names."""
-    units = (("us", 1_000), ("ms", 1_000_000), ("s", 1_000_000_000))
-    pairs = [(2**n * size, f"{2**n}{unit}") for unit, size in units for n in range(10)]
-    names = [ENDING_MARK + name.encode() for _, name in pairs]
-    return np.array([bound for bound, _ in pairs]), [*names, b" took>512s"]
-
-
-DURATION_BOUNDS_NS, DURATION_ENDINGS = _octaves()
+DURATION_BOUNDS_NS = np.array([62_500 * 2**n for n in range(26)], np.int64)
+"""Powers of two of milliseconds, from 62.5 µs to 35 minutes: every other one bounds the buckets of the first
+size of a span, and those between them the buckets of the second. So what takes eight times as long as ever is
+two buckets away in one of the two, though a bucket is four times as wide as the one below."""
+DURATION_BUCKET_MIN = 2  # that of the shortest; 1 is that of zero, which lies elsewhere (`magnitudes`)
+DURATION_SIZES = 2
 
 
 def decode_spans(
@@ -150,7 +150,9 @@ def _batch(
     duration_ns = np.maximum(ends - starts, 0)
     offsets = np.cumsum([0, *map(len, lines)], dtype=np.int64)
     masked = masking.canonical(np.frombuffer(b"".join(lines), dtype=np.uint8), offsets[:-1], offsets[1:])
-    canonical = with_endings(masked, *_endings(duration_ns, models))
+    canonical = replace(
+        with_endings(masked, *_endings(models)), numbers=with_durations(masked.numbers, duration_ns)
+    )
     trace_ids = b"".join(
         s.trace_id if len(s.trace_id) == TRACE_ID_BYTES else bytes(TRACE_ID_BYTES) for s in spans
     )
@@ -215,17 +217,19 @@ def operation_ends(lines: Lines) -> npt.NDArray[np.int64]:
     return ends
 
 
-def _endings(
-    duration_ns: npt.NDArray[np.int64], models: Sequence[bytes]
-) -> tuple[list[bytes], npt.NDArray[np.int64]]:
-    """The endings of lines, models and duration, and which of them each line has."""
-    which = np.searchsorted(DURATION_BOUNDS_NS, duration_ns, "right")
-    if not any(models):
-        return DURATION_ENDINGS, which
-    known = {ending: number for number, ending in enumerate(DURATION_ENDINGS)}
-    told = [model + DURATION_ENDINGS[octave] for model, octave in zip(models, which.tolist(), strict=True)]
-    which = np.array([known.setdefault(ending, len(known)) for ending in told], dtype=np.int64)
-    return list(known), which
+def _endings(models: Sequence[bytes]) -> tuple[list[bytes], npt.NDArray[np.int64]]:
+    """The endings of lines, with models where there are any, and which of them each line has."""
+    known: dict[bytes, int] = {}
+    which = [known.setdefault(model + ENDING, len(known)) for model in models]
+    return list(known), np.array(which, dtype=np.int64)
+
+
+def with_durations(numbers: Magnitudes, duration_ns: npt.NDArray[np.int64]) -> Magnitudes:
+    """The magnitudes of the spans' durations, two each, then those of their lines' numbers."""
+    octaves = np.searchsorted(DURATION_BOUNDS_NS, duration_ns, "right")
+    first, second = (DURATION_BUCKET_MIN + (octaves + shift) // 2 for shift in (1, 0))
+    durations = (first | second << BUCKET_BITS).astype(np.uint32)
+    return durations | numbers << np.uint32(DURATION_SIZES * BUCKET_BITS)
 
 
 def _models(span: Any) -> bytes:

@@ -123,3 +123,30 @@ def test_how_spans_come_in_requests_changes_no_verdict(whole: list[Finding]) -> 
 
 def test_a_restored_engine_knows_who_called(whole: list[Finding]) -> None:
     assert found(pieces=1, restart_every=97) == whole
+
+
+def timed(rng: random.Random, *, slow: float) -> list[Span]:
+    """A checkout whose spans take log-normal times of their own; `slow` times one of them."""
+    spans = spans_of(rng, odd=False)
+    for place, span in enumerate(spans):
+        took = 2_000_000 * (place + 1) * rng.lognormvariate(0, 0.8) * (slow if place == 3 else 1)
+        span.end_time_unix_nano = span.start_time_unix_nano + int(took)
+    return spans
+
+
+def test_durations_with_long_tails_are_no_chain_of_alarms_and_a_far_slower_call_is_found() -> None:
+    """Ordinary traces alarm hardly ever; then one takes a hundred times as long as its like."""
+    rng = random.Random(5)
+    engine, findings = PartitionEngine(STRICT), list[Finding]()
+    for number in range(4_100):
+        spans = timed(rng, slow=100.0 if number == 4_000 else 1.0)
+        received_ns = telemetry.START_NS + number * SECOND_NS
+        payload = request(spans) if number < 4_040 else b""
+        kind = "traces" if payload else "tick"
+        findings += engine.feed(kind, payload, tenant="t", received_ns=received_ns, position=number + 1)
+    *early, slow = findings
+    assert len(early) <= 3, [finding.verdict.explanation for finding in early]
+    assert slow.verdict.last >> 22 == 4_001
+    assert "the duration of “INTERNAL INSERT payments took<duration>” is " in slow.verdict.explanation
+    assert slow.verdict.detail is not None
+    assert slow.verdict.detail["number"]["kind"] == "duration"
