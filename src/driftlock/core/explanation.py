@@ -52,7 +52,7 @@ DURATIONS = tuple(
     for bounds in _BOUNDS
 )
 """What the buckets of spans' durations are called, of the first size and of the second."""
-_ORDINAL_ENDINGS = {1: "st", 2: "nd", 3: "rd"}
+_ORDINAL_ENDINGS = {2: "nd", 3: "rd"}
 _WHENCE = {NOBODY: "root", ELSEWHERE: "elsewhere"}
 _CALLED = {NOBODY: "called by nobody", ELSEWHERE: "called by what is not in its trace here"}
 _SET, _END, _NOTHING = "its set of templates", "its end", "that nothing came"
@@ -309,7 +309,7 @@ class Explainer:
 
 
 def _ordinal(number: int) -> str:
-    return f"{number}{_ORDINAL_ENDINGS.get(number, 'th')}"
+    return "first" if number == 1 else f"{number}{_ORDINAL_ENDINGS.get(number, 'th')}"
 
 
 def _times(count: int) -> str:
