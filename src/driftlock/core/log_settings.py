@@ -19,7 +19,7 @@ BASELINE_EVENTS_ENOUGH, BASELINE_CALLS_ENOUGH = 24_576, 8_192
 then, some 100 KiB of them, so that a stream of long sessions keeps within its bytes while it learns."""
 CALIBRATION_SCORES_MAX = 2_000
 SESSIONS_OPEN_MAX = 1_024
-SESSIONS_BYTES_MAX = 144 * 1024
+SESSIONS_BYTES_MAX = 156 * 1024
 SESSIONS_BYTES_RANGE = (4 * 1024, 512 * 1024)  # the store counts in 16 bits
 SESSION_EVENTS_LIMIT = 32_767
 SESSION_EVENTS_MAX = 1_000

@@ -81,7 +81,7 @@ class Limits(NamedTuple):
 FREE_SLOT, FREE_CHUNK, HELD, CHUNKS_USED, TOP = 0, 1, 2, 5, 6
 TEXTS, OTHERS = 7, 8
 FREE = 9
-REST_BYTES = 112 * 1024
+REST_BYTES = 100 * 1024
 """So much of a stream's state may be other things than sessions before these have less room."""
 SPARE_BYTES, CALLS_BYTES = 20 * 1024, 5 * 1024
 """Arrays grow in steps, and hold so much more than is in use; those of calls are longer, and more."""
