@@ -54,6 +54,7 @@ from driftlock.signals import (
 from driftlock.signals import clean as cleaning
 from driftlock.signals import secrets as secret_forms
 from driftlock.signals.batch import Lines
+from driftlock.signals.chars import eight
 from driftlock.signals.clean import clean, cut_end, is_clean
 from driftlock.signals.kernel import entry, inner, pointer, readonly, sources
 from driftlock.signals.magnitudes import NO_PLACE, NUMBERS_MAX, SIZES, Places, begin, keep_places, packed
@@ -219,7 +220,7 @@ def _hash(b, k, e):  # type: ignore[no-untyped-def]
     h = np.uint64(0xCBF29CE484222325) ^ (np.uint64(e - k) * np.uint64(0x9E3779B97F4A7C15))
     p = k
     while p + 8 <= e:
-        h = _stir(h, _eight(b, p))
+        h = _stir(h, eight(b, p))
         p += 8
     last = np.uint64(0)
     for q in range(e - 1, p - 1, -1):
@@ -235,11 +236,3 @@ def _hash(b, k, e):  # type: ignore[no-untyped-def]
 def _stir(h, word):  # type: ignore[no-untyped-def]
     h = (h ^ word) * np.uint64(0xFF51AFD7ED558CCD)
     return h ^ (h >> np.uint64(32))
-
-
-@inner
-def _eight(b, p):  # type: ignore[no-untyped-def]
-    word = np.uint64(0)
-    for i in range(8):
-        word |= np.uint64(b[p + i]) << np.uint64(8 * i)
-    return word

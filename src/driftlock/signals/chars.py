@@ -75,3 +75,12 @@ def digits(b, k, n):  # type: ignore[no-untyped-def]
 def ends_word(b, k, n):  # type: ignore[no-untyped-def]
     """Whether no word goes on at k."""
     return k >= n or not CLASS[b[k]] & WORD
+
+
+@inner
+def eight(b, p):  # type: ignore[no-untyped-def]
+    """Eight bytes from p on as one word, the first one lowest."""
+    word = np.uint64(0)
+    for i in range(8):
+        word |= np.uint64(b[p + i]) << np.uint64(8 * i)
+    return word

@@ -25,7 +25,7 @@ from driftlock.signals import announced, chars, kernel, mask_times, redaction
 from driftlock.signals import clean as cleaning
 from driftlock.signals.announced import BEGINNINGS
 from driftlock.signals.batch import Lines
-from driftlock.signals.chars import CLASS, DIGIT, LETTER, ends_word, names
+from driftlock.signals.chars import CLASS, DIGIT, LETTER, eight, ends_word, names
 from driftlock.signals.clean import clean, is_clean
 from driftlock.signals.kernel import entry, inner, pointer, readonly, sources
 from driftlock.signals.mask_times import MONTHS
@@ -193,20 +193,12 @@ def _hash(b, k, e, size):  # type: ignore[no-untyped-def]
     low = np.uint64(0xCBF29CE484222325) ^ np.uint64(size)
     high = np.uint64(0x9E3779B97F4A7C15)
     for p in range(k, e, 16):
-        low = (low ^ _eight(b, p)) * np.uint64(0xFF51AFD7ED558CCD)
+        low = (low ^ eight(b, p)) * np.uint64(0xFF51AFD7ED558CCD)
         low ^= low >> np.uint64(32)
-        high = (high ^ _eight(b, p + 8)) * np.uint64(0xC4CEB9FE1A85EC53)
+        high = (high ^ eight(b, p + 8)) * np.uint64(0xC4CEB9FE1A85EC53)
         high ^= high >> np.uint64(32)
     low = (low ^ (high << np.uint64(1))) * np.uint64(0xFF51AFD7ED558CCD)
     return low ^ (low >> np.uint64(32))
-
-
-@inner
-def _eight(b, p):  # type: ignore[no-untyped-def]
-    word = np.uint64(0)
-    for i in range(8):
-        word |= np.uint64(b[p + i]) << np.uint64(8 * i)
-    return word
 
 
 def _standing_loop(made_of: int) -> Any:
